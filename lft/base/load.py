@@ -1,0 +1,185 @@
+"""Load a resolved base model and its tokenizer: safetensors only, no network, no weight missing without an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lft.base.files import Notify
+from lft.base.resolve import BaseRef
+from lft.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
+)  # fmt: skip
+
+
+def load_tokenizer(ref: BaseRef) -> PreTrainedTokenizerBase:
+    """The base model's tokenizer. Raises InputError when it is missing or damaged."""
+    from transformers import AutoTokenizer
+
+    if not ref.trust_remote_code and not any((ref.folder / name).exists() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"no tokenizer beside the model: none of {', '.join(_TOKENIZER_FILES)}",
+            where=f"{ref.written} ({ref.folder})",
+            fix="put the model's tokenizer files into the folder",
+        )
+    try:
+        return AutoTokenizer.from_pretrained(ref.folder, local_files_only=True, trust_remote_code=ref.trust_remote_code)
+    except Exception as error:  # tokenizers raises plain Exception for a damaged tokenizer.json
+        raise InputError(
+            f"the tokenizer cannot be loaded ({_first_line(error)})",
+            where=f"{ref.written} ({ref.folder})",
+            fix="fetch the model's tokenizer files again",
+        ) from error
+
+
+def ensure_pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to pad generation batches with that is not EOS; the tokenizer is left as it is.
+
+    EOS as padding would be masked wherever padding is, and a model would never learn or be seen to stop. Padded
+    positions are masked out by the attention mask, so any other id serves: the pad token, else the unknown token, else
+    a special token nobody uses, else the lowest id. It is not written into the tokenizer: naming an ordinary token
+    the pad token would make decoding drop it.
+    """
+    eos = tokenizer.eos_token_id
+    reserved = [
+        number
+        for number, token in sorted(tokenizer.added_tokens_decoder.items())
+        if any(part in token.content.lower() for part in ("pad", "reserved", "unused"))
+    ]
+    candidates = [tokenizer.pad_token_id, tokenizer.unk_token_id, *reserved, tokenizer.bos_token_id, 0, 1]
+    return next(int(number) for number in candidates if number is not None and number != eos)
+
+
+def load_config(ref: BaseRef) -> PretrainedConfig:
+    """The base model's configuration. Raises InputError when it is damaged or of an unknown architecture."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(ref.folder, local_files_only=True, trust_remote_code=ref.trust_remote_code)
+    except Exception as error:  # validation of a hostile or odd config may raise nearly anything
+        kind = _model_type(ref)
+        raise InputError(
+            f"model_type {kind!r} is not known here" if kind and "does not recognize" in str(error)
+            else f"config.json cannot be used ({_first_line(error)})",
+            where=f"{ref.written} ({ref.folder})",
+            fix=_architecture_fix(ref),
+        ) from error  # fmt: skip
+
+
+def _model_type(ref: BaseRef) -> str:
+    try:
+        return str(json.loads((ref.folder / "config.json").read_bytes()).get("model_type") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _architecture_fix(ref: BaseRef) -> str:
+    if any(ref.folder.glob("*.py")) or "auto_map" in (ref.folder / "config.json").read_text(errors="replace"):
+        return "the model brings its own code: set base.trust_remote_code and pin base.revision, or choose another base"
+    return "update transformers, or choose another base model"
+
+
+def load_model(
+    ref: BaseRef,
+    dtype: torch.dtype,
+    device: str,
+    attention: str = "sdpa",
+    notify: Notify | None = None,
+) -> PreTrainedModel:
+    """The base model as a causal language model with every weight from the checkpoint.
+
+    Args:
+        ref: a resolved base.
+        dtype: of the weights in memory.
+        device: "cpu", "cuda" or "cuda:N"; weights go there directly, without a second copy in memory.
+        attention: sdpa, eager or flash_attention_2.
+        notify: called when the checkpoint holds weights that this model does not use.
+
+    Raises:
+        InputError: not a causal model, or weights missing or of another shape.
+        MachineError: not enough memory, or a package that the attention needs is missing.
+    """
+    config = load_config(ref)
+    _require_causal(ref, config)
+    model, loading = _from_pretrained(ref, config, dtype, device, attention)
+    _require_whole(ref, loading)
+    unused = sorted(loading["unexpected_keys"])
+    if unused and notify:
+        notify(f"{len(unused)} tensors of the checkpoint are not used by this model: {', '.join(unused[:3])}")
+    return model
+
+
+def _require_causal(ref: BaseRef, config: PretrainedConfig) -> None:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    brings_code = ref.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not brings_code:
+        raise InputError(
+            f"model_type {config.model_type!r} is not a causal language model",
+            where=ref.written,
+            fix="choose a decoder-only base model (LLaMA, OPT, Mistral, Qwen, Gemma, GPT-2 ...)",
+        )
+
+
+def _from_pretrained(
+    ref: BaseRef, config: PretrainedConfig, dtype: torch.dtype, device: str, attention: str
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    placed = {} if device == "cpu" else {"device_map": {"": device}}
+    try:
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            ref.folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=ref.trust_remote_code,
+            ignore_mismatched_sizes=True,  # they are reported, and then an error with names and shapes
+            output_loading_info=True,
+            **placed,
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MachineError(
+            f"not enough memory on {device} for the weights",
+            where=ref.written,
+            fix="choose a smaller base, base.quantize, or a machine with more memory (`lft plan` says how much)",
+        ) from error
+    except ImportError as error:
+        fix = "install it, or use sdpa attention"
+        raise MachineError(f"a package is missing ({_first_line(error)})", where=ref.written, fix=fix) from error
+    except Exception as error:
+        raise InputError(f"the model cannot be loaded ({_first_line(error)})", where=str(ref.folder)) from error
+    return model, loading
+
+
+def _require_whole(ref: BaseRef, loading: Mapping[str, Any]) -> None:
+    """Tied weights are not among the missing ones: the library fills them from their partner."""
+    where, fix = f"{ref.written} ({ref.folder})", "config.json and the weights do not belong together; fetch both again"
+    mismatched = sorted(loading["mismatched_keys"])
+    if mismatched:
+        name, stored, wanted = mismatched[0]
+        shapes = f"the checkpoint has {tuple(stored)}, config.json wants {tuple(wanted)}"
+        raise InputError(
+            f"{len(mismatched)} weights have another shape than config.json says, first {name}: {shapes}",
+            where=where,
+            fix=fix,
+        )
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        names = ", ".join(missing[:3])
+        raise InputError(f"{len(missing)} weights are not in the checkpoint, first {names}", where=where, fix=fix)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

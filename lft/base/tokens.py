@@ -1,0 +1,142 @@
+"""Added tokens: one id for a marker like [EOI], a row that does not depend on chance, an adapter that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lft.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTokens:
+    """Tokens with their ids, and the embedding's rows before and after."""
+
+    tokens: tuple[str, ...]
+    ids: tuple[int, ...]
+    rows_before: int
+    rows_after: int
+
+    @property
+    def resized(self) -> bool:
+        """Whether the embedding had to grow; OPT and others have spare rows."""
+        return self.rows_after > self.rows_before
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, tokens: Sequence[str]) -> AddedTokens:
+    """Give each text one id in the tokenizer and a row in the model, both changed in place.
+
+    New rows are the mean of the existing ones, in the input embedding and in an untied output head, so the first logits
+    of a new token are middling and no seed plays a part. Existing rows and tied weights stay as they are.
+    Raises InputError when the tokenizer does not keep a token in one piece.
+    """
+    ids = extend_tokenizer(tokenizer, tokens)
+    before = int(model.get_input_embeddings().weight.shape[0])
+    after = max(before, len(tokenizer))
+    if after > before:
+        grow_rows(model, after)
+    return AddedTokens(tuple(tokens), ids, before, after)
+
+
+def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
+    """Give each text one id in the tokenizer alone (enough to prepare data); a text that has one keeps it.
+
+    Raises InputError when the tokenizer does not keep a token in one piece.
+    """
+    from transformers import AddedToken
+
+    # special: never split, and left out by skip_special_tokens; no strip: the spaces around it are kept.
+    marks = [AddedToken(text, special=True, normalized=False, lstrip=False, rstrip=False) for text in tokens]
+    tokenizer.add_tokens(marks, special_tokens=True)
+    return tuple(_single_id(tokenizer, text) for text in tokens)
+
+
+def _single_id(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    ids = tokenizer(f"a {text} b{text}", add_special_tokens=False)["input_ids"]
+    number = tokenizer.convert_tokens_to_ids(text)
+    if number is None or ids.count(number) != 2:
+        raise InputError(
+            f"this tokenizer does not keep {text!r} as one token",
+            where=type(tokenizer).__name__,
+            fix="set data.eoi: text, which writes the marker as plain text",
+        )
+    return int(number)
+
+
+def grow_rows(model: PreTrainedModel, after: int) -> None:
+    """Make the embedding and, when untied, the head ``after`` rows long; new rows are the mean of the old ones."""
+    import torch
+
+    before = int(model.get_input_embeddings().weight.shape[0])
+    tied = is_tied(model)
+    device = model.get_input_embeddings().weight.device
+    # The library first fills new rows at random; forking keeps that from moving the run's random numbers.
+    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        model.resize_token_embeddings(after, mean_resizing=False)
+        _fill_with_mean(model.get_input_embeddings().weight, before)
+        head = model.get_output_embeddings()
+        if head is None or tied:
+            return
+        _fill_with_mean(head.weight, before)
+        if getattr(head, "bias", None) is not None:
+            head.bias[before:] = head.bias[:before].double().mean().to(head.bias.dtype)
+
+
+def _fill_with_mean(weight: torch.Tensor, before: int) -> None:
+    """Rows from ``before`` on become the mean of the rows before. weight: (rows, width)."""
+    import torch
+
+    # In float64 the order of summation, which depends on the thread count, does not reach the rounded result.
+    total = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
+    for rows in weight[:before].split(_ROWS_AT_ONCE):
+        total += rows.sum(dim=0, dtype=torch.float64)
+    weight[before:] = (total / before).to(weight.dtype)
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """Whether the output head is the input embedding."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+
+
+def token_training(model: PreTrainedModel, added: AddedTokens) -> dict[str, list[int]]:
+    """The value of PEFT's ``trainable_token_indices`` with which an adapter trains and carries the added rows.
+
+    Naming only the ids, as PEFT's examples do, carries the input row but not that of an untied head: after resizing,
+    the loaded adapter then has a head row of chance (measured with PEFT 0.21: logits off by 0.4). So an untied head
+    is named too; a tied one must not be, PEFT follows the tie itself. Save with ``save_embedding_layers=False``, or
+    PEFT adds the whole embedding. The model must already have the rows and must not be wrapped by PEFT yet.
+
+    Raises InputError for an untied head with a bias whose row is new: PEFT leaves the bias out of such a head.
+    """
+    ids = list(added.ids)
+    names = [_name_of(model, model.get_input_embeddings())]
+    head = model.get_output_embeddings()
+    tied = is_tied(model)
+    if head is not None and tied != bool(model.config.get_text_config().tie_word_embeddings):
+        raise InputError(
+            "config.json and the weights disagree on whether the output head is the input embedding",
+            where=model.config.name_or_path,
+            fix="set data.eoi: text, or correct tie_word_embeddings in config.json",
+        )
+    if head is not None and not tied:
+        if getattr(head, "bias", None) is None:
+            names.append(_name_of(model, head))
+        elif added.resized:
+            raise InputError(
+                f"an adapter cannot carry an added token of {model.config.model_type}: its output head has a bias",
+                where=model.config.name_or_path,
+                fix="set data.eoi: text",
+            )
+    return dict.fromkeys(names, ids)
+
+
+def _name_of(model: PreTrainedModel, module: Any) -> str:
+    return next(str(name) for name, one in model.named_modules() if one is module)

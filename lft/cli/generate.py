@@ -1,0 +1,144 @@
+"""`lft generate` and `lft chat`: text from a tuned model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lft.cli.common import ProgressLine, cache_folder, quiet_libraries
+
+if TYPE_CHECKING:
+    from lft.base.decode import Decoding
+    from lft.data.example import Turn
+    from lft.evaluate.answer import Answerer
+
+RunOption = Annotated[Path | None, typer.Option(help="a run folder: its adapter is used")]
+AdapterOption = Annotated[Path | None, typer.Option(help="an adapter's folder")]
+TokensOption = Annotated[int, typer.Option(min=1, help="longest answer, in tokens")]
+TopPOption = Annotated[float, typer.Option(min=0.0, max=1.0, help="nucleus sampling")]
+TemperatureOption = Annotated[float, typer.Option(min=0.01, help="sampling temperature")]
+GreedyOption = Annotated[bool, typer.Option("--greedy", help="take the likeliest token; no sampling")]
+SeedOption = Annotated[int, typer.Option(min=0, help="seed of sampling")]
+PenaltyOption = Annotated[float, typer.Option(min=1.0, help="repetition penalty; 1 is none")]
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="the instruction")] = None,
+    run: RunOption = None,
+    adapter: AdapterOption = None,
+    max_new_tokens: TokensOption = 512,
+    top_p: TopPOption = 0.9,
+    temperature: TemperatureOption = 1.0,
+    greedy: GreedyOption = False,
+    beams: Annotated[int, typer.Option(min=1, help="beam search with so many beams; no sampling")] = 1,
+    seed: SeedOption = 42,
+    repetition_penalty: PenaltyOption = 1.0,
+    stream: Annotated[bool, typer.Option(help="show words as they come")] = True,
+    prompts: Annotated[Path | None, typer.Option(help="a file: one instruction a line, or JSON lines")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON lines for --prompts")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="prompts answered together")] = 8,
+) -> None:
+    """Write text with a base model and an adapter, in the prompt format saved in the adapter."""
+    from lft.errors import RecipeError
+
+    if (prompt is None) == (prompts is None):
+        raise RecipeError("give one instruction, or --prompts with a file", fix='lft generate --run RUN "Write ..."')
+    if (prompts is None) != (output is None):
+        raise RecipeError("--prompts and --output go together", fix="--prompts in.txt --output out.jsonl")
+    _one_source(run, adapter)
+    quiet_libraries()
+    from lft.base.decode import Decoding
+    from lft.evaluate.answer import read_prompts
+
+    decoding = Decoding(max_new_tokens, top_p, temperature, greedy, beams, seed, repetition_penalty)
+    asked = read_prompts(prompts) if prompts else None
+    answerer = _open(run, adapter)
+    if asked is not None and output is not None:
+        _answer_file(answerer, asked, output, decoding, batch_size)
+    else:
+        _answer_one(answerer, str(prompt), decoding, stream and beams == 1)
+
+
+def chat(
+    run: RunOption = None,
+    adapter: AdapterOption = None,
+    max_new_tokens: TokensOption = 512,
+    top_p: TopPOption = 0.9,
+    temperature: TemperatureOption = 1.0,
+    greedy: GreedyOption = False,
+    seed: SeedOption = 42,
+    repetition_penalty: PenaltyOption = 1.0,
+) -> None:
+    """Talk to a base model with an adapter; an empty line or Ctrl-D ends it, /new forgets what was said."""
+    _one_source(run, adapter)
+    quiet_libraries()
+    from lft.base.decode import Decoding
+    from lft.data.example import Turn
+
+    decoding = Decoding(max_new_tokens, top_p, temperature, greedy, 1, seed, repetition_penalty)
+    answerer = _open(run, adapter)
+    if not answerer.holds_history:
+        typer.echo(f"the format {answerer.form.name} holds one turn: each message is answered by itself", err=True)
+    history: tuple[Turn, ...] = ()
+    while (text := _typed()) is not None:
+        if text == "/new":
+            history = ()
+            continue
+        history = (*(history if answerer.holds_history else ()), Turn("user", text))
+        history = (*history, Turn("assistant", _spoken(answerer, history, decoding)))
+
+
+def _one_source(run: Path | None, adapter: Path | None) -> None:
+    from lft.errors import RecipeError
+
+    if (run is None) == (adapter is None):
+        raise RecipeError(
+            "give --run with a run folder or --adapter with an adapter's folder", fix="lft generate --help"
+        )
+
+
+def _open(run: Path | None, adapter: Path | None) -> Answerer:
+    from lft.evaluate.answer import open_answerer
+
+    folder = run or adapter
+    assert folder is not None
+    return open_answerer(folder, cache_folder(), lambda text: typer.echo(text, err=True))
+
+
+def _answer_one(answerer: Answerer, prompt: str, decoding: Decoding, stream: bool) -> None:
+    answer = answerer.answer([prompt], decoding, _write if stream else None)[0]
+    typer.echo("" if stream else answer.text)
+    if not answer.finished:
+        typer.echo(f"(cut at --max-new-tokens {decoding.max_new_tokens})", err=True)
+
+
+def _answer_file(answerer: Answerer, prompts: list[str], output: Path, decoding: Decoding, batch: int) -> None:
+    from lft.evaluate.answer import answer_file
+
+    line = ProgressLine()
+    for done in answer_file(answerer, prompts, output, decoding, batch):
+        line.update(f"{done} of {len(prompts)} answered", last=done == len(prompts))
+    line.line(f"written: {output}")
+
+
+def _typed() -> str | None:
+    """A line from the user; None at the end."""
+    try:
+        text = input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None
+    return text or None
+
+
+def _spoken(answerer: Answerer, history: tuple[Turn, ...], decoding: Decoding) -> str:
+    answer = answerer.reply([history], decoding, _write)[0]
+    typer.echo("\n")
+    return answer.text
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,200 @@
+"""Data sets of the hub and those saved by `datasets`: opened by commit, with one clear error for each way to fail."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lft.data.formats import KNOWN_COLUMNS
+from lft.errors import InputError
+
+Notify = Callable[[str], None]
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+
+
+@dataclass(frozen=True, slots=True)
+class HubRows:
+    """One split of a `datasets` data set, as rows; ``digest`` stands for its content."""
+
+    name: str
+    digest: str
+    columns: tuple[str, ...]
+    dataset: Any
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Row ``i`` with the columns that some format reads."""
+        return dict(self.dataset[i])
+
+    def where(self, i: int) -> str:
+        """Data set and row ``i`` (counted from 1), for messages."""
+        return f"{self.name} row {i + 1}"
+
+
+def saved_splits(path: Path, name: str) -> dict[str, HubRows]:
+    """Splits of a folder written by ``save_to_disk``; a data set without splits is `train`."""
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+        what = f"the saved data set cannot be opened: {_first_line(error)}"
+        raise InputError(what, where=name, fix="save it again with save_to_disk") from None
+    splits = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+    return {str(key): _rows(data, name, _digest_of_files(data)) for key, data in splits.items()}
+
+
+def hub_splits(repo: str, revision: str | None, *, notify: Notify) -> dict[str, HubRows]:
+    """Splits of a hub data set, downloaded (or found in the cache) at the commit that ``revision`` names."""
+    import datasets
+
+    commit = _commit(repo, revision)
+    with _hub_errors(repo, revision):
+        found = datasets.load_dataset(repo, revision=commit or revision)
+    actual = next((name for data in found.values() if (name := _commit_of(data))), commit)
+    _require(commit, actual, repo, notify)
+    return {str(key): _rows(data, f"{repo} {key}", _pinned(repo, actual, data, key)) for key, data in found.items()}
+
+
+def hub_streams(
+    repo: str, revision: str | None, *, notify: Notify
+) -> tuple[dict[str, Callable[[], Iterator[dict[str, Any]]]], str]:
+    """Openers of the splits of a hub data set, each giving the rows from the start without downloading them all first.
+
+    The second value is the commit that they are read from.
+    """
+    import datasets
+
+    commit = _commit(repo, revision)
+    with _hub_errors(repo, revision):
+        builder = datasets.load_dataset_builder(repo, revision=commit or revision)
+        found = builder.as_streaming_dataset()
+    _require(commit, builder.hash, repo, notify)
+    return {str(key): _opener(data, repo) for key, data in found.items()}, str(builder.hash)
+
+
+def _require(commit: str | None, actual: str | None, repo: str, notify: Notify) -> None:
+    """`datasets` falls back to whatever its cache holds when the hub is silent: say so, or refuse another commit."""
+    found = str(actual)[:12]
+    if commit is None:
+        notify(f"{repo}: the hub was not reached; using commit {found} of the cache")
+    elif actual != commit:
+        what = f"the hub was not reached, and the cache holds commit {found} instead of {commit[:12]}"
+        raise InputError(what, where=repo, fix="run once with hub access")
+
+
+def _pinned(repo: str, commit: str | None, data: Any, split: str) -> str:
+    return hashlib.sha256(f"{repo}@{commit or data._fingerprint}/{split}".encode()).hexdigest()
+
+
+@contextmanager
+def _hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except _failures() as error:
+        raise _as_input_error(error, repo, revision) from None
+
+
+def _opener(data: Any, repo: str) -> Callable[[], Iterator[dict[str, Any]]]:
+    def rows() -> Iterator[dict[str, Any]]:
+        with _hub_errors(repo):
+            yield from data
+
+    return rows
+
+
+def _rows(data: Any, name: str, digest: str) -> HubRows:
+    columns = tuple(data.column_names)
+    known = [column for column in columns if column in KNOWN_COLUMNS]
+    return HubRows(name, digest, columns, data.select_columns(known).with_format(None))
+
+
+def _commit(repo: str, revision: str | None) -> str | None:
+    """The 40 hex digits that ``revision`` stands for now; None if the hub cannot be reached and they are not given."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(repo, revision=revision, timeout=30).sha)
+    except _failures() as error:
+        if _is_unreachable(error):
+            return revision if revision and _COMMIT.match(revision) else None
+        raise _as_input_error(error, repo, revision) from None
+
+
+def _commit_of(data: Any) -> str | None:
+    """The commit in the path of the cached files, which `datasets` names by it."""
+    for file in data.cache_files:
+        folder = Path(file["filename"]).parent.name
+        if _COMMIT.match(folder):
+            return folder
+    return None
+
+
+def _digest_of_files(data: Any) -> str:
+    digest = hashlib.sha256()
+    for file in data.cache_files:
+        with open(file["filename"], "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    if data._indices is not None:  # rows chosen or reordered before saving
+        digest.update(data._indices.column(0).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Offline mode, no route, no name, no answer in time: everything in which the hub said nothing."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    silent = isinstance(error, HTTPError) and not isinstance(error, HfHubHTTPError)
+    return silent or isinstance(error, ConnectionError | TimeoutError)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HTTPError
+
+    return (DatasetsError, OSError, ValueError, RuntimeError, HTTPError)
+
+
+def _as_input_error(error: Exception, repo: str, revision: str | None = None) -> InputError:
+    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
+
+    said = str(error)
+    if isinstance(error, GatedRepoError) or "is a gated dataset" in said:
+        fix = "accept its terms on its hub page, then log in: hf auth login"
+        return InputError("the data set is gated: access has to be asked for", where=repo, fix=fix)
+    if isinstance(error, RevisionNotFoundError) or said.startswith("Revision"):
+        return InputError(f"no revision `{revision}`", where=repo, fix="give a commit, tag or branch of it, or none")
+    if _is_unreachable(error):
+        fix = "run once with hub access, or give a file or folder of this machine"
+        return InputError("the hub cannot be reached and the data set is not in its cache", where=repo, fix=fix)
+    if "scripts are no longer supported" in said:
+        fix = "set revision: refs/convert/parquet (the hub's own conversion), or give its files"
+        return InputError("the data set needs a program of its repository, which is never run", where=repo, fix=fix)
+    if "Config name is missing" in said:
+        names = ", ".join(re.findall(r"'([^']+)'", said.split("example of usage")[0].split("Example of usage")[0])[:8])
+        fix = "download the files of one configuration and give their folder"
+        return InputError(f"the data set has several configurations ({names})", where=repo, fix=fix)
+    return _by_name(error, repo)
+
+
+def _by_name(error: Exception, repo: str) -> InputError:
+    kind = type(error).__name__
+    if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
+        fix = "check the spelling; log in if it is private (hf auth login); a local path must exist"
+        return InputError("no such data set on the hub, or it is private", where=repo, fix=fix)
+    if kind in ("EmptyDatasetError", "DataFilesNotFoundError", "FileNotFoundError"):
+        return InputError("the data set holds no data files that can be read", where=repo, fix="give another one")
+    what = f"the hub data set cannot be read: {_first_line(error)}"
+    return InputError(what, where=repo, fix="try again, or download it and give the folder")
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -1,0 +1,159 @@
+"""Tokenise once, keep the result under a key made of everything that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from lft.data import prompts, tokens
+from lft.data.example import Example
+from lft.data.tokens import Counts, Encoder, Tokens
+from lft.errors import InputError
+from lft.files import broken_files, new_folder
+
+SHARD = 512  # examples per tokenizer call
+ROWS, REPORT = "rows.arrow", "report.json"
+
+
+class ExampleSet(Protocol):
+    """Examples with a content hash."""
+
+    digest: str
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Example]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A tokenised split.
+
+    ``rows`` is a memory-mapped ``datasets.Dataset`` with columns ``input_ids`` and ``labels`` (lists of int32),
+    ``length`` (int32) and ``example`` (int64, the number of the example it came from).
+    """
+
+    rows: Any
+    counts: Counts
+    key: str
+    cached: bool
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return list(self.rows["length"])
+
+    def tokens(self, index: int) -> Tokens:
+        """Row ``index``."""
+        row = self.rows[index]
+        return Tokens(tuple(row["input_ids"]), tuple(row["labels"]))
+
+
+def prepare(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None]) -> Prepared:
+    """Tokens of a whole split, from the cache where data, tokenizer, format, length rule and code are the same.
+
+    Raises:
+        InputError: an example does not fit, or nothing is left to train on.
+        MachineError: no space for the cache.
+    """
+    strict, encoder = encoder.overlong == "error", _counting(encoder)
+    key = cache_key(examples.digest, encoder)
+    folder = cache / "tokens" / key
+    cached = not broken_files(folder)
+    if not cached:
+        notify(f"tokenising {len(examples):,} examples")
+        with new_folder(folder) as draft:
+            _write(examples, encoder, draft)
+            (draft / REPORT).write_text(json.dumps(asdict(encoder.counts)), encoding="utf-8")
+    prepared = _open(folder, key, cached)
+    if strict:
+        _require_fitting(prepared.counts, encoder.max_length)
+    _require_supervision(prepared.counts)
+    return prepared
+
+
+def _counting(encoder: Encoder) -> Encoder:
+    """Under ``overlong: error`` all are counted before the error, so that one message tells the whole story."""
+    return replace(encoder, overlong="drop", counts=Counts()) if encoder.overlong == "error" else encoder
+
+
+def _require_fitting(counts: Counts, max_length: int) -> None:
+    if counts.overlong:
+        raise InputError(
+            f"{counts.overlong:,} of {counts.examples:,} examples are longer than data.max_length {max_length:,} "
+            f"(the longest has {counts.longest:,} tokens)",
+            fix="raise data.max_length, or choose data.overlong: drop, truncate or split",
+        )
+
+
+def cache_key(digest: str, encoder: Encoder) -> str:
+    """Sha256 over the data, the tokenizer, the prompt format, the length rule and the code that makes tokens."""
+    parts = {
+        "data": digest,
+        "tokenizer": tokenizer_digest(encoder.tokenizer),
+        "format": asdict(encoder.form),
+        "max_length": encoder.max_length,
+        "overlong": encoder.overlong,
+        "code": [hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest() for module in (prompts, tokens)],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Sha256 of all that decides a tokenizer's output, as it stands in memory (added tokens included)."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    special = json.dumps([tokenizer.bos_token_id, tokenizer.eos_token_id, sorted(tokenizer.all_special_ids)])
+    return hashlib.sha256((text + special).encode()).hexdigest()
+
+
+def encode_stream(examples: Iterable[Example], encoder: Encoder) -> Iterator[tuple[int, Tokens]]:
+    """``(example number, tokens)`` shard by shard, holding ``SHARD`` examples at a time."""
+    stream, first = iter(examples), 0
+    while shard := list(islice(stream, SHARD)):
+        yield from encoder.encode(shard, first)
+        first += len(shard)
+
+
+def _write(examples: ExampleSet, encoder: Encoder, draft: Path) -> None:
+    from datasets import Features, List, Value
+    from datasets.arrow_writer import ArrowWriter
+
+    features = Features(
+        {
+            "input_ids": List(Value("int32")),
+            "labels": List(Value("int32")),
+            "length": Value("int32"),
+            "example": Value("int64"),
+        }
+    )
+    with ArrowWriter(features=features, path=str(draft / ROWS)) as writer:
+        for number, row in encode_stream(examples, encoder):
+            writer.write({"input_ids": row.input_ids, "labels": row.labels, "length": len(row), "example": number})
+        writer.finalize()
+
+
+def _open(folder: Path, key: str, cached: bool) -> Prepared:
+    from datasets import Dataset
+
+    counts = Counts(**json.loads((folder / REPORT).read_text(encoding="utf-8")))
+    return Prepared(Dataset.from_file(str(folder / ROWS)), counts, key, cached)
+
+
+def _require_supervision(counts: Counts) -> None:
+    """Training on nothing, or never on an end, is a waste that looks like success."""
+    if counts.supervised == 0:
+        raise InputError(
+            f"no token would be trained on: of {counts.examples:,} examples {counts.empty:,} have an empty output and "
+            f"{counts.dropped:,} were dropped as too long",
+            fix="look at `lft data audit`; raise data.max_length or mend the outputs",
+        )
+    if counts.eos_trained == 0:
+        raise InputError(
+            "the end-of-sequence token is never a label, so the model would never learn to stop",
+            fix="raise data.max_length, or use data.overlong: drop instead of truncate",
+        )

@@ -1,0 +1,132 @@
+"""Files that are either whole or not there: temporary name, fsync, rename; a manifest with sha256 comes last."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lft.errors import InputError, MachineError
+
+MANIFEST = "manifest.json"
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, streamed."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content in one step.
+
+    Raises:
+        MachineError: the disk is full or may not be written.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as stream:
+            try:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.replace(stream.name, path)
+            except BaseException:
+                os.unlink(stream.name)
+                raise
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``final`` when the block ends well, with a manifest written last.
+
+    A folder that already stands at ``final`` is replaced. On any error nothing is left behind.
+
+    Raises:
+        MachineError: the disk is full or may not be written.
+    """
+    with disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        try:
+            yield draft
+            seal(draft)
+            if final.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
+                os.replace(final, old / "was")
+                os.replace(draft, final)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(draft, final)
+            _sync_folder(final.parent)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+def seal(folder: Path) -> None:
+    """Flush every file of a folder to disk, then write its manifest (path, bytes, sha256)."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    entries = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
+    }
+    os.chmod(folder, 0o755)
+    write_text(folder / MANIFEST, json.dumps({"files": entries}, indent=2))
+    _sync_folder(folder)
+
+
+def broken_files(folder: Path) -> list[str]:
+    """What does not agree with a folder's manifest, one line each; an empty list means that it is whole."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return ["it has no manifest, so writing it was never finished"]
+    except (ValueError, KeyError):
+        return ["its manifest cannot be read"]
+    found = []
+    for name, entry in entries.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+            found.append(f"{name} is damaged")
+    return found
+
+
+def require_whole(folder: Path, what: str) -> None:
+    """Raise InputError unless a folder agrees with its manifest."""
+    broken = broken_files(folder)
+    if broken:
+        raise InputError(f"{what} is not whole: {'; '.join(broken)}", where=str(folder))
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MachineError(
+                "no space left on the disk", where=str(path), fix="free some space; nothing was lost"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise MachineError("this place may not be written", where=str(path), fix="choose another folder") from None
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

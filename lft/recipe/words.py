@@ -1,0 +1,135 @@
+"""The schema in a person's words: which keys a section has, and what a value may be.
+
+Everything is read from the JSON schema that pydantic derives from ``schema.py``, so that a message, the editors' schema
+and the check can never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from lft.recipe.problems import listed
+from lft.recipe.schema import Recipe
+
+Fragment = dict[str, Any]
+Path = tuple[str | int, ...]
+
+
+@cache
+def root() -> Fragment:
+    """The JSON schema of a whole recipe."""
+    return Recipe.model_json_schema()
+
+
+def fragment_at(path: Path) -> Fragment:
+    """The part of the JSON schema that describes a key; empty when there is no such key."""
+    fragment = root()
+    for part in path:
+        fragment = _step(fragment, part)
+    return _resolved(fragment)
+
+
+def keys_at(path: Path) -> tuple[str, ...]:
+    """The keys that may stand in a section."""
+    return tuple(fragment_at(path).get("properties", {}))
+
+
+def leaves(path: Path = ()) -> Iterator[Path]:
+    """Every key that holds a value and not a section, in the order of the schema."""
+    for key in keys_at(path):
+        below = (*path, key)
+        if keys_at(below):
+            yield from leaves(below)
+        else:
+            yield below
+
+
+def choices(fragment: Fragment) -> tuple[str, ...]:
+    """The words a value may be, over all alternatives."""
+    words = [str(word) for word in fragment.get("enum", ())]
+    words += [str(fragment["const"])] if "const" in fragment else []
+    words += ["true", "false"] if fragment.get("type") == "boolean" else []
+    for option in fragment.get("anyOf", ()):
+        words += choices(_resolved(option))
+    return tuple(words)
+
+
+def takes_text(fragment: Fragment) -> bool:
+    """Whether free text is one of the things a value may be."""
+    options = fragment.get("anyOf", [fragment])
+    return any(option.get("type") == "string" and "enum" not in option and "const" not in option for option in options)
+
+
+def expectation(fragment: Fragment) -> str:
+    """What a value may be, as it stands after `expected`."""
+    fragment = _resolved(fragment)
+    if "anyOf" in fragment:
+        return " or ".join(expectation(option) for option in fragment["anyOf"])
+    if "enum" in fragment:
+        return f"one of {listed(fragment['enum'], limit=30)}"
+    if "const" in fragment:
+        return str(fragment["const"])
+    if "properties" in fragment:
+        return f"a section with the keys {listed(fragment['properties'], limit=6)}"
+    return _of_type(fragment)
+
+
+def _of_type(fragment: Fragment) -> str:
+    match fragment.get("type"):
+        case "string":
+            return _text(fragment)
+        case "integer":
+            return "a whole number" + _bounds(fragment)
+        case "number":
+            return "a number" + _bounds(fragment)
+        case "boolean":
+            return "true or false"
+        case "array":
+            return f"a list, each item {expectation(fragment['items'])}"
+        case "object":
+            return f"a mapping, each value {expectation(fragment['additionalProperties'])}"
+    return "null"
+
+
+def _text(fragment: Fragment) -> str:
+    if "pattern" in fragment:
+        return f"a name of at most {fragment['maxLength']} letters, digits and . _ - / (a letter or digit first)"
+    return "a text that is not empty" if fragment.get("minLength") else "a text"
+
+
+def _bounds(fragment: Fragment) -> str:
+    parts = []
+    if "exclusiveMinimum" in fragment:
+        parts.append(f"above {fragment['exclusiveMinimum']}")
+    if "minimum" in fragment:
+        parts.append(f"not below {fragment['minimum']}")
+    if "exclusiveMaximum" in fragment:
+        parts.append(f"below {fragment['exclusiveMaximum']}")
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def _resolved(fragment: Fragment) -> Fragment:
+    """The fragment itself, or the definition it refers to."""
+    if "$ref" not in fragment:
+        return fragment
+    definition: Fragment = root()["$defs"][fragment["$ref"].rsplit("/", 1)[1]]
+    return definition
+
+
+def _step(fragment: Fragment, part: str | int) -> Fragment:
+    """One key or index further down, through alternatives and references."""
+    fragment = _resolved(fragment)
+    for option in [fragment, *fragment.get("anyOf", ())]:
+        resolved = _resolved(option)
+        if isinstance(part, int) and "items" in resolved:
+            items: Fragment = resolved["items"]
+            return items
+        if isinstance(part, str) and part in resolved.get("properties", {}):
+            below: Fragment = resolved["properties"][part]
+            return below
+        extra = resolved.get("additionalProperties")
+        if isinstance(part, str) and isinstance(extra, dict):
+            return extra
+    return {}

@@ -1,0 +1,142 @@
+"""The loss, computed on supervised positions only.
+
+A language model's head is its largest matrix. Prompt positions carry no label, so they never reach the head; the rest
+go through it in chunks whose gradient is taken at once, so the logits of the whole row are never in memory:
+
+    hidden [N x d] ──keep──▶ [K x d] ──chunks of C──▶ logits [C x V] ──▶ cross-entropy, d loss / d hidden
+
+One matrix product forward and one back per chunk, none of it twice.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers.modeling_outputs import CausalLMOutput
+
+from lft.data.tokens import IGNORE
+from lft.errors import MachineError
+
+CHUNK = 256
+Head = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of ``head(hidden)``; gradients are made in the forward pass, chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: Head, *weights: torch.Tensor
+    ) -> torch.Tensor:
+        total = hidden.new_zeros((), dtype=torch.float32)
+        wanted = [hidden.requires_grad, *(weight.requires_grad for weight in weights)]
+        grads = [torch.zeros_like(t) if w else None for t, w in zip((hidden, *weights), wanted, strict=True)]
+        trained = [weight for weight in weights if weight.requires_grad]
+        for start in range(0, len(targets), CHUNK):
+            stop = min(start + CHUNK, len(targets))
+            with torch.enable_grad():
+                part = hidden[start:stop].detach().requires_grad_()
+                loss = cross_entropy(head(part).float(), targets[start:stop], reduction="sum")
+            total += loss.detach()
+            if any(wanted):
+                _accumulate(grads, start, stop, torch.autograd.grad(loss, [part, *trained]))
+        ctx.grads = grads
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        scaled = [None if grad is None else grad * grad_outputs[0] for grad in ctx.grads]
+        return (scaled[0], None, None, *scaled[1:])
+
+
+def _accumulate(grads: list[torch.Tensor | None], start: int, stop: int, new: tuple[torch.Tensor, ...]) -> None:
+    """Add one chunk's gradients: the hidden states' into their rows, the weights' onto the sum."""
+    if grads[0] is not None:
+        grads[0][start:stop] = new[0]
+    trained = [grad for grad in grads[1:] if grad is not None]
+    for total, grad in zip(trained, new[1:], strict=True):
+        total += grad
+
+
+def supervised_loss(
+    head: Head, weights: tuple[torch.Tensor, ...], hidden: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Sum of the cross-entropies in nats.
+
+    Args:
+        head: hidden states [K x d] to logits [K x V].
+        weights: the head's parameters, so that a trained head gets its gradient.
+        hidden: shape [K x d], at the positions that predict a label.
+        targets: shape [K], the labels.
+    """
+    loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, targets, head, *weights)
+    return loss
+
+
+def logits_of(model: Any) -> Head:
+    """The model's head with whatever its family does to logits, [K x d] to [K x V]."""
+    config = model.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    scale = _logit_scale(config)
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model.get_output_embeddings()(hidden)
+        if scale != 1.0:
+            logits = logits * scale
+        return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+    return head
+
+
+def _logit_scale(config: Any) -> float:
+    for key in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
+        if getattr(config, key, None) is not None:
+            return float(getattr(config, key))
+    scaling = getattr(config, "logits_scaling", None)
+    return 1.0 if scaling is None else 1.0 / float(scaling)
+
+
+def attach_loss(model: Any) -> None:
+    """Teach a causal model ``forward(..., supervised=True, labels)``: it then returns the *sum* of the loss.
+
+    As in TRL, the forward of this one object is replaced, so that wrappers around it (PEFT, DDP, DeepSpeed) keep
+    working; without ``supervised`` it is the forward it was.
+
+    Raises:
+        MachineError: the family does something unknown behind its head, so the loss would be wrong.
+    """
+    _require_known_head(model)
+    plain = model.forward
+
+    def forward(self: Any, *args: Any, supervised: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+        if not supervised:
+            return plain(*args, labels=labels, **kwargs) if labels is not None else plain(*args, **kwargs)
+        inputs = {key: value for key, value in kwargs.items() if value is not None}
+        hidden = self.base_model(*args, **inputs, use_cache=False).last_hidden_state
+        keep = labels[:, 1:] != IGNORE
+        weights = tuple(self.get_output_embeddings().parameters())
+        loss = supervised_loss(logits_of(self), weights, hidden[:, :-1][keep], labels[:, 1:][keep])
+        return CausalLMOutput(loss=loss)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _require_known_head(model: Any) -> None:
+    """Three tokens through the model's own head and through ours."""
+    training = model.training
+    model.eval()
+    ids = torch.tensor([[1, 2, 3]], device=model.device)
+    with torch.no_grad():
+        own = model(input_ids=ids, use_cache=False).logits.float()
+        ours = logits_of(model)(model.base_model(input_ids=ids, use_cache=False).last_hidden_state).float()
+    model.train(training)
+    if not torch.allclose(own, ours, rtol=2e-2, atol=1e-2 * float(own.abs().max())):
+        raise MachineError(
+            f"the loss would differ from the model's own: {type(model).__name__} changes its logits in a way that "
+            "lft does not know",
+            fix="report the model's name; nothing was trained",
+        )

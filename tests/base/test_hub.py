@@ -1,0 +1,180 @@
+"""A hub model, from a hub on the loopback. Clients run in a subprocess: the library reads the address on import."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lft.base.headers import INDEX
+from tests.hub_server import TOKEN, HubServer
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = """
+import json, sys
+from pathlib import Path
+from lft.base.resolve import resolve_base
+from lft.errors import LftError
+from lft.recipe.schema import Base
+said = []
+try:
+    ref = resolve_base(Base(**json.loads(sys.argv[1])), Path(sys.argv[2]), said.append)
+except LftError as error:
+    print(json.dumps({"error": str(error), "exit": error.exit_code, "said": said}))
+else:
+    files = sorted(p.name for p in ref.folder.iterdir())
+    print(json.dumps({"revision": ref.revision, "kind": ref.kind, "files": files, "said": said,
+                      "torch": "torch" in sys.modules}))
+"""
+
+
+@dataclass
+class Hub:
+    server: HubServer
+    home: Path
+
+    def resolve(self, model: str, *, token: str | None = None, offline: bool = False, **base: object) -> dict:
+        command = [sys.executable, "-c", CLIENT, json.dumps({"model": model, **base}), str(self.home / "lft")]
+        env = self.server.environment(self.home, token=token, offline=offline) | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=env, cwd=self.home, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def half_written(self) -> list[Path]:
+        """Anything that a failed run left under a snapshot."""
+        return [p for p in self.home.rglob("snapshots/*/*") if not p.resolve().exists()]
+
+
+@pytest.fixture
+def hub(tmp_path, llama):
+    shutil.copytree(llama, tmp_path / "repos/org/tiny")
+    (tmp_path / "home").mkdir()
+    with HubServer(tmp_path / "repos") as server:
+        yield Hub(server, tmp_path / "home")
+
+
+def test_a_hub_model_is_fetched_at_the_commit_of_its_branch_without_pickles_or_code(hub):
+    repo = hub.server.root / "org/tiny"
+    for name in ("pytorch_model.bin", "modeling_evil.py", "README.md", "consolidated.00.safetensors"):
+        (repo / name).write_bytes(b"no")
+    (repo / "onnx").mkdir()
+    (repo / "onnx/config.json").write_text("{}")
+    found = hub.resolve("org/tiny")
+    assert found["revision"] == hub.server.commit("org/tiny")
+    assert found["kind"] == "hub"
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(found["files"])
+    assert not {"pytorch_model.bin", "modeling_evil.py", "README.md", "consolidated.00.safetensors", "onnx"} & set(
+        found["files"]
+    )
+    assert not found["torch"]
+
+
+def test_a_pinned_commit_that_is_cached_asks_the_hub_nothing(hub):
+    commit = hub.server.commit("org/tiny")
+    assert hub.resolve("org/tiny", revision=commit)["revision"] == commit
+    hub.server.requests.clear()
+    assert hub.resolve("org/tiny", revision=commit)["revision"] == commit
+    assert hub.server.requests == []
+
+
+def test_a_branch_that_moved_is_fetched_anew_and_the_old_commit_stays(hub):
+    first = hub.resolve("org/tiny")["revision"]
+    config = hub.server.root / "org/tiny/config.json"
+    config.write_text(config.read_text() + "\n")
+    second = hub.resolve("org/tiny", revision="main")["revision"]
+    assert first != second
+    assert hub.resolve("org/tiny", revision=first)["revision"] == first
+
+
+def test_without_network_the_cached_commit_is_used_and_said(hub):
+    commit = hub.resolve("org/tiny")["revision"]
+    hub.server.stop()
+    found = hub.resolve("org/tiny")
+    assert found["revision"] == commit
+    assert commit in found["said"][0]
+    assert hub.resolve("org/tiny", offline=True)["revision"] == commit
+
+
+def test_a_hub_out_of_reach_is_one_clear_error(hub):
+    hub.server.stop()
+    found = hub.resolve("org/tiny")
+    assert found["exit"] == 3
+    assert "out of reach" in found["error"]
+    assert "fix:" in found["error"]
+
+
+def test_offline_mode_without_a_cached_model_names_the_switch(hub):
+    found = hub.resolve("org/tiny", offline=True)
+    assert found["exit"] == 3
+    assert "HF_HUB_OFFLINE" in found["error"]
+
+
+def test_an_unknown_model_and_an_unknown_revision_are_different_errors(hub):
+    assert "no such model" in hub.resolve("org/tyni")["error"]
+    assert "no such revision" in hub.resolve("org/tiny", revision="v9")["error"]
+    assert "no such revision" in hub.resolve("org/tiny", revision="0" * 40)["error"]
+
+
+def test_a_gated_model_needs_its_terms_accepted_and_comes_with_the_token(hub):
+    hub.server.faults.gated.add("org/tiny")
+    found = hub.resolve("org/tiny")
+    assert found["exit"] == 3
+    assert "terms" in found["error"]
+    assert "hf auth login" in found["error"]
+    assert hub.resolve("org/tiny", token=TOKEN)["kind"] == "hub"
+
+
+def test_a_private_model_names_the_login(hub):
+    hub.server.faults.private.add("org/tiny")
+    assert "hf auth login" in hub.resolve("org/tiny")["error"]
+
+
+def test_a_repository_with_pickles_only_is_refused_before_anything_is_fetched(hub):
+    repo = hub.server.root / "org/tiny"
+    (repo / "model.safetensors").rename(repo / "pytorch_model.bin")
+    found = hub.resolve("org/tiny")
+    assert "pickle" in found["error"]
+    assert not any("/resolve/" in line for line in hub.server.requests)
+
+
+def test_an_adapter_and_a_gguf_repository_are_named_for_what_they_are(hub):
+    for name, file in (("lora", "adapter_config.json"), ("quant", "model-q4.gguf")):
+        folder = hub.server.root / "org" / name
+        folder.mkdir()
+        (folder / file).write_text("{}")
+    assert "adapter" in hub.resolve("org/lora")["error"]
+    assert "model-q4.gguf" in hub.resolve("org/quant")["error"]
+
+
+def test_a_damaged_download_is_found_by_its_header(hub):
+    hub.server.faults.flipped.add("org/tiny")
+    found = hub.resolve("org/tiny")
+    assert found["exit"] == 3
+    assert "model.safetensors" in found["error"]
+
+
+def test_an_index_whose_shards_the_repository_lacks_is_an_error(hub):
+    repo = hub.server.root / "org/tiny"
+    (repo / "model.safetensors").rename(repo / "model-00001-of-00002.safetensors")
+    (repo / INDEX).write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
+    assert "1 of 1 shards are missing" in hub.resolve("org/tiny")["error"]
+
+
+def test_a_server_at_fault_is_not_taken_for_a_missing_model(hub):
+    hub.server.faults.broken.add("org/tiny")
+    found = hub.resolve("org/tiny")
+    assert found["exit"] == 3
+    assert "out of reach" in found["error"]
+
+
+def test_remote_code_needs_a_full_commit_and_only_then_brings_python_files(hub):
+    (hub.server.root / "org/tiny/modeling_own.py").write_text("")
+    assert hub.resolve("org/tiny", trust_remote_code=True)["exit"] == 2
+    commit = hub.server.commit("org/tiny")
+    assert "modeling_own.py" in hub.resolve("org/tiny", trust_remote_code=True, revision=commit)["files"]
+    assert hub.half_written() == []
