@@ -118,10 +118,12 @@ def _streamer(tokenizer: Any, on_text: OnText | None) -> Any:
         return None
     from transformers import TextStreamer
 
+    hand_on = on_text
+
     class Forward(TextStreamer):  # type: ignore[misc]
         """Hands finished words on instead of printing them."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002
-            on_text(text)
+            hand_on(text)
 
     return Forward(tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
                 file.chmod(_open_mode())
             if is_published(folder):
                 raise _AlreadyThere
+        (folder / MANIFEST).chmod(_open_mode())
     except _AlreadyThere:
         return
     except Exception as error:
@@ -159,7 +160,8 @@ def remembered(cache: Path | None, kind: str, file: Path, compute: Callable[[], 
     found = compute()
     # A file changed within the clock's resolution would keep its times: only settled files are remembered.
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _RACY_NS:
-        write_text(memo, json.dumps({"key": key, "found": found}, indent=1, sort_keys=True) + "\n")
+        with suppress(MachineError):  # a memo that cannot be kept costs time, not the run
+            write_text(memo, json.dumps({"key": key, "found": found}, indent=1, sort_keys=True) + "\n")
     return found
 
 

@@ -26,15 +26,15 @@ def load_tokenizer(ref: BaseRef) -> PreTrainedTokenizerBase:
     if not ref.trust_remote_code and not any((ref.folder / name).exists() for name in _TOKENIZER_FILES):
         raise InputError(
             f"no tokenizer beside the model: none of {', '.join(_TOKENIZER_FILES)}",
-            where=f"{ref.written} ({ref.folder})",
+            where=_where(ref),
             fix="put the model's tokenizer files into the folder",
         )
     try:
         return AutoTokenizer.from_pretrained(ref.folder, local_files_only=True, trust_remote_code=ref.trust_remote_code)
     except Exception as error:  # tokenizers raises plain Exception for a damaged tokenizer.json
         raise InputError(
-            f"the tokenizer cannot be loaded ({_first_line(error)})",
-            where=f"{ref.written} ({ref.folder})",
+            f"the tokenizer cannot be loaded ({_reason(error)})",
+            where=_where(ref),
             fix="fetch the model's tokenizer files again",
         ) from error
 
@@ -65,12 +65,9 @@ def load_config(ref: BaseRef) -> PretrainedConfig:
         return AutoConfig.from_pretrained(ref.folder, local_files_only=True, trust_remote_code=ref.trust_remote_code)
     except Exception as error:  # validation of a hostile or odd config may raise nearly anything
         kind = _model_type(ref)
-        raise InputError(
-            f"model_type {kind!r} is not known here" if kind and "does not recognize" in str(error)
-            else f"config.json cannot be used ({_first_line(error)})",
-            where=f"{ref.written} ({ref.folder})",
-            fix=_architecture_fix(ref),
-        ) from error  # fmt: skip
+        known = "does not recognize" not in str(error)
+        what = f"config.json cannot be used ({_reason(error)})" if known else f"model_type {kind!r} is not known here"
+        raise InputError(what, where=_where(ref), fix=_config_fix(ref, known)) from error
 
 
 def _model_type(ref: BaseRef) -> str:
@@ -80,10 +77,10 @@ def _model_type(ref: BaseRef) -> str:
         return ""
 
 
-def _architecture_fix(ref: BaseRef) -> str:
-    if any(ref.folder.glob("*.py")) or "auto_map" in (ref.folder / "config.json").read_text(errors="replace"):
+def _config_fix(ref: BaseRef, known: bool) -> str:
+    if "auto_map" in (ref.folder / "config.json").read_text(encoding="utf-8", errors="replace"):
         return "the model brings its own code: set base.trust_remote_code and pin base.revision, or choose another base"
-    return "update transformers, or choose another base model"
+    return "correct or fetch config.json again" if known else "update transformers, or choose another base model"
 
 
 def load_model(
@@ -156,15 +153,15 @@ def _from_pretrained(
         ) from error
     except ImportError as error:
         fix = "install it, or use sdpa attention"
-        raise MachineError(f"a package is missing ({_first_line(error)})", where=ref.written, fix=fix) from error
+        raise MachineError(f"a package is missing ({_reason(error)})", where=ref.written, fix=fix) from error
     except Exception as error:
-        raise InputError(f"the model cannot be loaded ({_first_line(error)})", where=str(ref.folder)) from error
+        raise InputError(f"the model cannot be loaded ({_reason(error)})", where=str(ref.folder)) from error
     return model, loading
 
 
 def _require_whole(ref: BaseRef, loading: Mapping[str, Any]) -> None:
     """Tied weights are not among the missing ones: the library fills them from their partner."""
-    where, fix = f"{ref.written} ({ref.folder})", "config.json and the weights do not belong together; fetch both again"
+    where, fix = _where(ref), "config.json and the weights do not belong together; fetch both again"
     mismatched = sorted(loading["mismatched_keys"])
     if mismatched:
         name, stored, wanted = mismatched[0]
@@ -180,6 +177,11 @@ def _require_whole(ref: BaseRef, loading: Mapping[str, Any]) -> None:
         raise InputError(f"{len(missing)} weights are not in the checkpoint, first {names}", where=where, fix=fix)
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _where(ref: BaseRef) -> str:
+    return ref.written if ref.kind == "folder" else f"{ref.written} ({ref.folder})"
+
+
+def _reason(error: BaseException) -> str:
+    """A library's message on one line, cut where it begins to ramble."""
+    text = " ".join(str(error).split())
+    return (text[:197] + "..." if len(text) > 200 else text) or type(error).__name__

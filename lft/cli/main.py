@@ -102,7 +102,7 @@ def _app() -> typer.Typer:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"lft {__version__}")
+        print(f"lft {__version__}")
         raise typer.Exit
 
 

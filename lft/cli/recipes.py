@@ -25,14 +25,14 @@ def list_() -> None:
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         if entry.problem:
-            typer.echo(f"{entry.name:<{width}}  broken: {entry.problem}")
+            print(f"{entry.name:<{width}}  broken: {entry.problem}")
             continue
         weights = f"{entry.dtype} as {entry.quantize}" if entry.quantize else entry.dtype
-        typer.echo(f"{entry.name:<{width}}  {entry.model:<28}  {entry.method:<6}  {weights}")
+        print(f"{entry.name:<{width}}  {entry.model:<28}  {entry.method:<6}  {weights}")
         if purpose := entry.note.rpartition("   ")[2].strip():
-            typer.echo(f"{'':<{width}}  {purpose}")
+            print(f"{'':<{width}}  {purpose}")
     if not entries:
-        typer.echo("no recipes are installed; write one with `lft recipes new NAME`")
+        print("no recipes are installed; write one with `lft recipes new NAME`")
 
 
 @app.command()
@@ -41,7 +41,7 @@ def show(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     from lft.recipe import load_recipe, to_yaml
 
     resolved = load_recipe(recipe, overrides or ())
-    typer.echo(to_yaml(resolved.recipe, lambda key: str(resolved.origins[key])), nl=False)
+    print(to_yaml(resolved.recipe, lambda key: str(resolved.origins[key])), end="")
 
 
 @app.command()
@@ -62,9 +62,9 @@ def check(
         problems = check_recipe(file, overrides)
         wrong += len(problems)
         for problem in problems:
-            typer.echo(str(problem), err=True)
+            print(problem, file=sys.stderr)
         if not problems:
-            typer.echo(f"{file}: ok")
+            print(f"{file}: ok")
     if wrong:
         raise typer.Exit(2)
 
@@ -76,7 +76,7 @@ def schema() -> None:
 
     from lft.recipe import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    print(json.dumps(json_schema(), indent=2))
 
 
 @app.command()
@@ -98,4 +98,4 @@ def new(
         raise RecipeError("this file exists already and is not overwritten", where=str(path), fix="choose another name")
     header = f"# lft finetune {path}            from {origin}\n"
     write_text(path, header + to_yaml(recipe, described))
-    sys.stdout.write(f"{path}: written; check it with `lft recipes check {path}`\n")
+    print(f"{path}: written; check it with `lft recipes check {path}`")

@@ -18,9 +18,9 @@ def recipe_files() -> list[Path]:
 
 def catalogue_folder() -> Path | None:
     """`recipes/` beside the package, else the package `lft_recipes`, else None."""
-    beside = Path(lft.__file__).resolve().parent.parent / "recipes"
-    if beside.is_dir():
-        return beside
+    checkout = Path(lft.__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "recipes").is_dir():  # not somebody's package `recipes`
+        return checkout / "recipes"
     spec = find_spec("lft_recipes")
     places = list(spec.submodule_search_locations or ()) if spec else []
     return Path(places[0]) if places else None

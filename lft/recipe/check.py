@@ -25,7 +25,7 @@ class _Fault:
     """One of pydantic's errors, at the key it is about."""
 
     path: Path
-    kind: str  # missing, extra_forbidden, or anything else for a wrong value
+    kind: str  # missing, extra_forbidden, key (a free key that is no name), or anything else for a wrong value
 
 
 def checked(root: MappingNode, whole: bool = True) -> tuple[Recipe, tuple[Problem, ...]]:
@@ -84,7 +84,8 @@ def _folded(error: ValidationError, root: MappingNode) -> list[_Fault]:
     """
     faults: dict[Path, _Fault] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        fault = _Fault(_path(item["loc"], root, item["type"]), item["type"])
+        kind = "key" if item["loc"][-1:] == ("[key]",) else item["type"]
+        fault = _Fault(_path(item["loc"], root, kind), kind)
         faults.setdefault(fault.path, fault)
     inner = {path[:length] for path in faults for length in range(len(path))}
     return [fault for path, fault in faults.items() if path not in inner]
@@ -107,6 +108,8 @@ def _problem(fault: _Fault, root: MappingNode) -> Problem:
         return _missing(fault.path, root)
     if fault.kind == "extra_forbidden":
         return _unknown(fault.path, root)
+    if fault.kind == "key":
+        return _wrong_key(fault.path, root)
     return _wrong_value(fault.path, root)
 
 
@@ -134,6 +137,12 @@ def _suggestion(section: Path, key: str) -> str:
     if key == "extends":
         return "extends stands at the top of a recipe file"
     return f"keys here: {listed(here, limit=30)}"
+
+
+def _wrong_key(path: Path, root: MappingNode) -> Problem:
+    entry = entry_at(root, path) or Entry(root.at, root)
+    expected = words.expected_key(words.fragment_at(path[:-1]))
+    return Problem(entry.at, f"{_dotted(path[:-1])}: expected {expected} as a key, got {shown(str(path[-1]))}")
 
 
 def _wrong_value(path: Path, root: MappingNode) -> Problem:

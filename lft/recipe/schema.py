@@ -6,11 +6,15 @@ too, so that the recipe of ``design.md`` parses; ``unsupported.py`` rejects them
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=96, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
+TAG_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # no dot: a tag is a key of overrides (output.tags.lang=[en])
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=96, pattern=NAME_PATTERN)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=TAG_PATTERN)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 # Strict, so that '3' in quotes, true for 1 or "yes" for true are mistakes and not guesses.
@@ -61,7 +65,7 @@ class Data(_Closed):
     """Examples and how they become tokens."""
 
     train: NonEmpty | tuple[Source, ...] = Field(description="a source, or a list of {path, weight} for a mixture")
-    split: Split = Field(default_factory=Split, description="names of the splits")  # type: ignore[arg-type]
+    split: Split = Field(default_factory=Split, description="names of the splits")
     format: Literal["auto", "longform", "alpaca", "messages", "prompt-completion"] = Field(
         "auto", description="columns of the source; auto looks at them and prints its verdict"
     )
@@ -134,7 +138,7 @@ class Output(_Closed):
     """What comes out and under which name."""
 
     adapter: Name | None = Field(None, description="name in the registry; the recipe's name when null")
-    tags: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="free labels, e.g. lang: [en]")
+    tags: dict[Tag, tuple[str, ...]] = Field(default_factory=dict, description="free labels, e.g. lang: [en]")
     runs: NonEmpty = Field("runs", description="folder under which runs/<name>/<time>/ is made")
 
 
@@ -144,7 +148,7 @@ class Recipe(_Closed):
     name: Name = Field(description="name of the recipe and of its run folder")
     base: Base = Field(description="the model that is tuned")
     data: Data = Field(description="examples and how they become tokens")
-    method: Method = Field(default_factory=Method, description="what is trained")  # type: ignore[arg-type]
-    train: Train = Field(default_factory=Train, description="how it is trained")  # type: ignore[arg-type]
-    launch: Launch = Field(default_factory=Launch, description="where it runs")  # type: ignore[arg-type]
-    output: Output = Field(default_factory=Output, description="what comes out and under which name")  # type: ignore[arg-type]
+    method: Method = Field(default_factory=Method, description="what is trained")
+    train: Train = Field(default_factory=Train, description="how it is trained")
+    launch: Launch = Field(default_factory=Launch, description="where it runs")
+    output: Output = Field(default_factory=Output, description="what comes out and under which name")

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel
 
 from lft.recipe.problems import listed
-from lft.recipe.schema import Recipe
+from lft.recipe.schema import NAME_PATTERN, TAG_PATTERN, Recipe
 
 Fragment = dict[str, Any]
 Path = tuple[str | int, ...]
+
+_MARKS: Final = {NAME_PATTERN: ". _ - /", TAG_PATTERN: "_ -"}
 
 
 @cache
@@ -36,14 +40,17 @@ def keys_at(path: Path) -> tuple[str, ...]:
     return tuple(fragment_at(path).get("properties", {}))
 
 
-def leaves(path: Path = ()) -> Iterator[Path]:
-    """Every key that holds a value and not a section, in the order of the schema."""
-    for key in keys_at(path):
-        below = (*path, key)
-        if keys_at(below):
-            yield from leaves(below)
+def leaves(model: type[BaseModel] = Recipe, above: Path = ()) -> Iterator[Path]:
+    """Every key that holds a value and not a section, in the order of the schema.
+
+    Read from the classes: every recipe needs it, and the JSON schema (10 ms) is only needed to explain a mistake.
+    """
+    for key, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, (*above, key))
         else:
-            yield below
+            yield (*above, key)
 
 
 def choices(fragment: Fragment) -> tuple[str, ...]:
@@ -76,6 +83,18 @@ def expectation(fragment: Fragment) -> str:
     return _of_type(fragment)
 
 
+def expected_key(fragment: Fragment) -> str:
+    """What a key of a mapping with free keys may be, as it stands after `expected`."""
+    (pattern,) = fragment["patternProperties"]
+    return expectation({"type": "string", "pattern": pattern, **fragment["propertyNames"]})
+
+
+def _values(fragment: Fragment) -> Fragment:
+    """What the values of a mapping with free keys are; empty for a section."""
+    values: Fragment = next(iter(fragment.get("patternProperties", {}).values()), {})
+    return values
+
+
 def _of_type(fragment: Fragment) -> str:
     match fragment.get("type"):
         case "string":
@@ -89,13 +108,14 @@ def _of_type(fragment: Fragment) -> str:
         case "array":
             return f"a list, each item {expectation(fragment['items'])}"
         case "object":
-            return f"a mapping, each value {expectation(fragment['additionalProperties'])}"
+            return f"a mapping, each value {expectation(_values(fragment))}"
     return "null"
 
 
 def _text(fragment: Fragment) -> str:
     if "pattern" in fragment:
-        return f"a name of at most {fragment['maxLength']} letters, digits and . _ - / (a letter or digit first)"
+        marks = _MARKS[fragment["pattern"]]
+        return f"a name of at most {fragment['maxLength']} letters, digits and {marks} (a letter or digit first)"
     return "a text that is not empty" if fragment.get("minLength") else "a text"
 
 
@@ -129,7 +149,6 @@ def _step(fragment: Fragment, part: str | int) -> Fragment:
         if isinstance(part, str) and part in resolved.get("properties", {}):
             below: Fragment = resolved["properties"][part]
             return below
-        extra = resolved.get("additionalProperties")
-        if isinstance(part, str) and isinstance(extra, dict):
-            return extra
+        if isinstance(part, str) and (values := _values(resolved)):
+            return values
     return {}

@@ -160,7 +160,7 @@ def leak(model: torch.nn.Module, vocabulary: int, seed: int = 0) -> float:
 
 def _hidden(model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
     backbone: Any = model.base_model
-    return backbone(**inputs, use_cache=False).last_hidden_state.float()  # type: ignore[no-any-return]
+    return backbone(**inputs, use_cache=False).last_hidden_state.float()
 
 
 def require_isolation(model: torch.nn.Module, vocabulary: int) -> float:

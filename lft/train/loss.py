@@ -25,7 +25,7 @@ CHUNK = 256
 Head = Callable[[torch.Tensor], torch.Tensor]
 
 
-class _ChunkedCrossEntropy(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
     """Sum of cross-entropies of ``head(hidden)``; gradients are made in the forward pass, chunk by chunk."""
 
     @staticmethod

@@ -50,7 +50,7 @@ def add_lora(model: Any, method: Method, token_rows: dict[str, list[int]]) -> Tu
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=method.r,
-        lora_alpha=method.alpha,  # type: ignore[arg-type]
+        lora_alpha=method.alpha,
         lora_dropout=method.dropout,
         target_modules=list(modules),
         trainable_token_indices=token_rows or None,

@@ -252,6 +252,7 @@ def _tuned_model(inputs: Inputs, report: Report) -> Tuned:
 
 def _trainer(inputs: Inputs, tuned: Tuned, folder: RunFolder, report: Report) -> LftTrainer:
     recipe, binding = inputs.recipe, _binding(inputs, tuned.model)
+    device, dtype = inputs.placement.device, inputs.placement.dtype
 
     def save_model_to(draft: Path) -> None:
         save_adapter(tuned.model, inputs.tokenizer, binding, inputs.form, draft)
@@ -259,7 +260,7 @@ def _trainer(inputs: Inputs, tuned: Tuned, folder: RunFolder, report: Report) ->
     return LftTrainer(
         model=tuned.model,
         tokenizer=inputs.tokenizer,
-        arguments=sft_config(recipe, inputs.plan, folder, inputs.placement.device, inputs.placement.dtype),
+        arguments=sft_config(recipe, inputs.plan, folder, device, dtype, inputs.validation is not None),
         rows=inputs.rows,
         validation=inputs.validation,
         folder=folder,

@@ -219,7 +219,9 @@ def handled_signals(interruption: Interruption) -> AbstractContextManager[None]:
     return block()
 
 
-def sft_config(recipe: Recipe, plan: BatchPlan, folder: RunFolder, device: str, dtype: torch.dtype) -> SFTConfig:
+def sft_config(
+    recipe: Recipe, plan: BatchPlan, folder: RunFolder, device: str, dtype: torch.dtype, validated: bool
+) -> SFTConfig:
     """TRL's configuration, with no default of its own left to chance where it changes a result."""
     train, cpu = recipe.train, device == "cpu"
     checkpointing = not cpu if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
@@ -239,7 +241,7 @@ def sft_config(recipe: Recipe, plan: BatchPlan, folder: RunFolder, device: str, 
         logging_steps=train.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,
-        **_rhythm("eval", train.eval_every),
+        **_rhythm("eval", train.eval_every if validated else "end"),
         **_rhythm("save", train.save_every),
         seed=train.seed,
         data_seed=train.seed,

@@ -33,6 +33,7 @@ def main(model: str, data: str, out: str, options: str) -> None:
         disable_tqdm=True,
         save_strategy="no",
         logging_steps=1,
+        num_train_epochs=1,
         learning_rate=1e-3,
         lr_scheduler_type="cosine",
         warmup_steps=0.03,

@@ -100,6 +100,7 @@ def test_spare_rows_are_used_before_the_model_grows():
     before = model.get_input_embeddings().weight.detach().clone()
     added = add_tokens(tokenizer, model, [EOI])
     assert not added.resized
+    assert added.rows_after == added.rows_before == len(before)
     assert added.ids == (len(tokenizer) - 1,)
     assert torch.equal(model.get_input_embeddings().weight, before)
 

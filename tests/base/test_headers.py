@@ -125,7 +125,7 @@ def test_a_tensor_that_only_the_index_knows_is_an_error(tmp_path):
 def test_a_tensor_that_the_index_does_not_know_is_an_error(tmp_path):
     folder = write_sharded(tmp_path, [[A], [B]])
     write_tensors(folder / "model-00001-of-00002.safetensors", [A, Raw("c", "U8", (1,), b"1")])
-    with pytest.raises(InputError, match="'c' in .* is not named by the index"):
+    with pytest.raises(InputError, match=r"'c' in .* is not named by the index"):
         read_headers(folder)
 
 

@@ -37,7 +37,7 @@ train:
   lora_alpha: 1
 launch: 5
 output:
-  tags: {lang: en, domain: [1]}
+  tags: {lang: en, domain: [1], no name: [a], a.b: c}
 """
 
 ONE_LINE_EACH = [
@@ -70,6 +70,10 @@ ONE_LINE_EACH = [
     "25:9: launch: expected a section with the keys engine, gpus, nodes, got '5'",
     "27:16: output.tags.lang: expected a list, each item a text, got 'en'",
     "27:29: output.tags.domain[0]: expected a text, got '1'; write it in quotes",
+    "27:33: output.tags: expected a name of at most 32 letters, digits and _ - (a letter or digit first) as a key, "
+    "got 'no name'",
+    "27:47: output.tags: expected a name of at most 32 letters, digits and _ - (a letter or digit first) as a key, "
+    "got 'a.b'",
 ]
 
 

@@ -16,8 +16,8 @@ SHIPPED = [path.read_bytes() for path in recipe_files()]
 MARKS = [
     b"\t", b":", b": ", b"\n", b"\n  ", b"- ", b"? ", b"[", b"]", b"{", b"}", b"*a", b"&a ", b"!!str ", b"!<x> ", b"|",
     b">", b"'", b'"', b"\\", b" #", b",", b"\xff", b"\x00", b"\xe2\x80\xa8", b"~", b"null", b"1e999", b".nan", b"-1",
-    b"---\n", b"...\n", b"%YAML 1.1\n---\n", b"@", b"`", b'"\\UFFFFFFFF"', b'"\\ud800"', b"<<: ", b"extends: r.yaml\n", b"9" * 70,
-    b"\r", b"\xc2\x85", "😀".encode(), b"train: 5\n", b"base: []\n", b"x" * 5000, b"\xef\xbb\xbf",
+    b"---\n", b"...\n", b"%YAML 1.1\n---\n", b"@", b"`", b'"\\UFFFFFFFF"', b'"\\ud800"', b"<<: ", b"extends: r.yaml\n",
+    b"9" * 70, b"\r", b"\xc2\x85", "😀".encode(), b"train: 5\n", b"base: []\n", b"x" * 5000, b"\xef\xbb\xbf",
 ]  # fmt: skip
 
 EDITS = st.lists(

@@ -40,7 +40,7 @@ def test_a_recipe_inherits_mappings_and_replaces_lists_and_values(tmp_path: Path
     assert where["name"] == "child.yaml:2:7"
     assert where["method.r"] == "parent.yaml:2:13"
     assert where["base.model"] == "grand.yaml:2:15"
-    assert where["output.tags.kind"] == "grand.yaml:5:37"
+    assert where["output.tags.kind"] == "grand.yaml:5:35"
     assert where["method.dropout"] == "default"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lft.recipe import described, json_schema, to_yaml
@@ -13,6 +13,7 @@ from lft.recipe.words import leaves
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", fullmatch=True)
 WHOLE = st.integers(min_value=1, max_value=10**9)
 
 
@@ -20,7 +21,7 @@ WHOLE = st.integers(min_value=1, max_value=10**9)
 def recipes(draw: st.DrawFn) -> Recipe:
     sources = st.lists(st.fixed_dictionaries({"path": TEXT, "weight": POSITIVE, "revision": st.none() | TEXT}))
     values: dict[str, Any] = {
-        "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}", fullmatch=True)),
+        "name": draw(NAME),
         "base": {"model": draw(TEXT), "revision": draw(st.none() | TEXT)},
         "data": {"train": draw(TEXT | sources), "packing": draw(st.booleans()), "split": {"train": draw(TEXT)}},
         "method": {"alpha": draw(POSITIVE), "target_modules": draw(TEXT | st.lists(TEXT))},
@@ -30,7 +31,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
             "eval_every": draw(WHOLE | st.just("end")),
             "seed": draw(st.integers(min_value=0, max_value=2**32 - 1)),
         },
-        "output": {"tags": draw(st.dictionaries(TEXT, st.lists(TEXT)))},
+        "output": {"tags": draw(st.dictionaries(NAME, st.lists(TEXT)))},
     }
     return Recipe.model_validate(values)
 
@@ -42,6 +43,7 @@ def read_back(text: str) -> Recipe:
     return Recipe.model_validate(plain(document.root))
 
 
+@settings(deadline=None)
 @given(recipes())
 def test_what_is_written_reads_back_to_the_same_recipe(recipe: Recipe) -> None:
     text = to_yaml(recipe)
@@ -49,6 +51,7 @@ def test_what_is_written_reads_back_to_the_same_recipe(recipe: Recipe) -> None:
     assert to_yaml(read_back(text)) == text
 
 
+@settings(max_examples=50, deadline=None)
 @given(recipes(), st.text())
 def test_comments_never_change_the_values(recipe: Recipe, words: str) -> None:
     comment = "".join(c for c in words if c.isprintable())

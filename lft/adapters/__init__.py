@@ -1,0 +1,1 @@
+"""Adapters on their bases, strictly; the registry to come."""

@@ -1,0 +1,1 @@
+"""Examples to batches: sources, prompt formats, tokens, packing, audit."""

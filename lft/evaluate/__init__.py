@@ -1,0 +1,1 @@
+"""Answers from tuned models; suites and metrics to come."""

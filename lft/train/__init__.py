@@ -1,0 +1,1 @@
+"""The run: model, method, rows, trainer, run folder."""
