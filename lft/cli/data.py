@@ -104,7 +104,7 @@ def _row_lines(row: Row, number: int, tokenizer: Any, ids: bool, colour: bool) -
     yield f"row {number}: {len(row)} sequences, {total:,} tokens"
     for place, segment in enumerate(row):
         tokens = segment.tokens
-        head = f"sequence {place} · example {segment.example} · {tokens.supervised:,} of {len(tokens):,} tokens in the loss "
+        head = f"sequence {place} · example {segment.example} · {tokens.supervised:,} of {len(tokens):,} in the loss "
         yield f"{'─' * 2} {head}{'─' * max(76 - len(head), 0)}"
         views = list(token_views(tokens, tokenizer))
         if ids:

@@ -53,14 +53,14 @@ def saved_splits(path: Path, name: str) -> dict[str, HubRows]:
 
 def hub_splits(repo: str, revision: str | None, *, notify: Notify) -> dict[str, HubRows]:
     """Splits of a hub data set, downloaded (or found in the cache) at the commit that ``revision`` names."""
-    import datasets
-
-    commit = _commit(repo, revision)
+    builder = _builder(repo, revision, notify)
     with _hub_errors(repo, revision):
-        found = datasets.load_dataset(repo, revision=commit or revision)
-    actual = next((name for data in found.values() if (name := _commit_of(data))), commit)
-    _require(commit, actual, repo, notify)
-    return {str(key): _rows(data, f"{repo} {key}", _pinned(repo, actual, data, key)) for key, data in found.items()}
+        builder.download_and_prepare()
+        found = builder.as_dataset()
+    return {
+        str(key): _rows(data, f"{repo} {key}", hashlib.sha256(f"{repo}@{builder.hash}/{key}".encode()).hexdigest())
+        for key, data in found.items()
+    }
 
 
 def hub_streams(
@@ -70,28 +70,49 @@ def hub_streams(
 
     The second value is the commit that they are read from.
     """
-    import datasets
-
-    commit = _commit(repo, revision)
+    builder = _builder(repo, revision, notify)
     with _hub_errors(repo, revision):
-        builder = datasets.load_dataset_builder(repo, revision=commit or revision)
         found = builder.as_streaming_dataset()
-    _require(commit, builder.hash, repo, notify)
     return {str(key): _opener(data, repo) for key, data in found.items()}, str(builder.hash)
 
 
-def _require(commit: str | None, actual: str | None, repo: str, notify: Notify) -> None:
-    """`datasets` falls back to whatever its cache holds when the hub is silent: say so, or refuse another commit."""
-    found = str(actual)[:12]
+def _builder(repo: str, revision: str | None, notify: Notify) -> Any:
+    """The `datasets` builder of one commit; where the hub is silent, of a commit that was prepared before.
+
+    ``load_dataset`` is not asked: it retries a dead line for half a minute, and then takes the newest data set in its
+    cache, whatever commit was wanted.
+    """
+    import datasets
+
+    commit = _commit(repo, revision)
     if commit is None:
-        notify(f"{repo}: the hub was not reached; using commit {found} of the cache")
-    elif actual != commit:
-        what = f"the hub was not reached, and the cache holds commit {found} instead of {commit[:12]}"
-        raise InputError(what, where=repo, fix="run once with hub access")
+        return _cached_builder(repo, revision, notify)
+    with _hub_errors(repo, revision):
+        builder = datasets.load_dataset_builder(repo, revision=commit)
+    if builder.hash != commit:
+        what = f"the hub stopped answering, and the cache holds commit {str(builder.hash)[:12]}, not {commit[:12]}"
+        raise InputError(what, where=repo, fix="try again")
+    return builder
 
 
-def _pinned(repo: str, commit: str | None, data: Any, split: str) -> str:
-    return hashlib.sha256(f"{repo}@{commit or data._fingerprint}/{split}".encode()).hexdigest()
+def _cached_builder(repo: str, revision: str | None, notify: Notify) -> Any:
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    user, _, plain = repo.partition("/")
+    home = Path(config.HF_DATASETS_CACHE).expanduser() / f"{user}___{camelcase_to_snakecase(plain)}"
+    wanted = revision if revision and _COMMIT.match(revision) else None
+    there = sorted((info.parent for info in home.glob("*/*/*/dataset_info.json")), key=lambda p: p.stat().st_mtime)
+    fits = [folder for folder in there if wanted in (None, folder.name)]
+    if not fits:
+        held = f" (only commit {there[-1].name[:12]})" if there else ""
+        what = f"the hub cannot be reached and the data set is not in its cache{held}"
+        raise InputError(what, where=repo, fix="run once with hub access, or give a file or folder of this machine")
+    config_name, version, commit = fits[-1].parts[-3:]
+    if wanted is None:
+        notify(f"{repo}: the hub was not reached; using commit {commit[:12]} of the cache")
+    return Cache(dataset_name=plain, repo_id=repo, config_name=config_name, version=version, hash=commit)
 
 
 @contextmanager
@@ -117,24 +138,15 @@ def _rows(data: Any, name: str, digest: str) -> HubRows:
 
 
 def _commit(repo: str, revision: str | None) -> str | None:
-    """The 40 hex digits that ``revision`` stands for now; None if the hub cannot be reached and they are not given."""
+    """The 40 hex digits that ``revision`` stands for now; None if the hub cannot be reached."""
     from huggingface_hub import HfApi
 
     try:
-        return str(HfApi().dataset_info(repo, revision=revision, timeout=30).sha)
+        return str(HfApi().dataset_info(repo, revision=revision, timeout=15).sha)
     except _failures() as error:
         if _is_unreachable(error):
-            return revision if revision and _COMMIT.match(revision) else None
+            return None
         raise _as_input_error(error, repo, revision) from None
-
-
-def _commit_of(data: Any) -> str | None:
-    """The commit in the path of the cached files, which `datasets` names by it."""
-    for file in data.cache_files:
-        folder = Path(file["filename"]).parent.name
-        if _COMMIT.match(folder):
-            return folder
-    return None
 
 
 def _digest_of_files(data: Any) -> str:

@@ -25,6 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from lft.errors import MachineError
 
 ATTENTION = "lft_segments"
+_UNPACKED = "set data.packing: false and train.micro_batch_size: 1"
 # Arguments that change what attention computes. One that this function does not honour must be an error.
 _UNKNOWN_TERMS = ("position_bias", "s_aux", "sinks", "head_mask", "alibi")
 
@@ -67,7 +68,7 @@ def segment_attention(
     if unknown or attention_mask is not None or not getattr(module, "is_causal", True):
         raise MachineError(
             f"packed attention cannot honour {', '.join(unknown) or 'a custom mask'} of {type(module).__name__}",
-            fix="set data.packing: false and train.micro_batch_size: 1",
+            fix=_UNPACKED,
         )
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -142,44 +143,46 @@ def packed_inputs(sequences: Sequence[Sequence[int]], device: torch.device | str
     }
 
 
-def leak(model: torch.nn.Module, vocabulary: int, seed: int = 0) -> float:
-    """How much packed sequences see of each other: largest |packed - alone| over the final hidden states,
-    relative to the largest |alone|. Costs four short forward passes, so every run can afford the proof.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    device = next(model.parameters()).device
-    sequences = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in (9, 17, 5)]
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        packed = _hidden(model, packed_inputs(sequences, device))
-        alone = torch.cat([_hidden(model, packed_inputs([sequence], device)) for sequence in sequences], dim=1)
-    model.train(training)
-    return float((packed - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
+def isolate(model: Any, vocabulary: int) -> float:
+    """Give a model the attention of this file, and prove on it that packed sequences do not see each other.
 
-
-def _hidden(model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-    backbone: Any = model.base_model
-    return backbone(**inputs, use_cache=False).last_hidden_state.float()
-
-
-def require_isolation(model: torch.nn.Module, vocabulary: int) -> float:
-    """Prove on the model at hand that packed sequences do not see each other.
+    Three short sequences go through the model alone, under its own attention, and then packed, under ours: so the proof
+    holds for this very model and covers what its family may do elsewhere (convolutions, recurrences, masks of its own).
 
     Returns:
-        The measured leak (rounding of the dtype at hand).
+        Largest |packed - alone| over the final hidden states, relative to the largest |alone|: rounding.
 
     Raises:
-        MachineError: the family's layers do not pass the lengths on, or mix sequences elsewhere (a convolution, a
-            recurrence), so packing would contaminate.
+        MachineError: it is more than rounding, so packing would contaminate.
     """
-    dtype = next(model.parameters()).dtype
-    bound = 1e-4 if dtype == torch.float32 else 3e-2
-    measured = leak(model, vocabulary)
-    if measured > bound:
+    sequences = _probe(vocabulary)
+    alone = torch.cat([_hidden(model, packed_inputs([sequence], model.device), 1) for sequence in sequences], dim=1)
+    try:
+        model.set_attn_implementation(ATTENTION)
+        packed = _hidden(model, packed_inputs(sequences, model.device), len(sequences))
+    except (TypeError, ValueError) as error:
+        raise MachineError(f"{type(model).__name__} cannot take packed sequences ({error})", fix=_UNPACKED) from error
+    measured = float((packed - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
+    bound = 1e-4 if next(model.parameters()).dtype == torch.float32 else 3e-2
+    if not measured <= bound:
         raise MachineError(
             f"packed sequences see each other on this architecture ({type(model).__name__}: relative difference "
             f"{measured:.2g}, allowed {bound:.0e})",
-            fix="set data.packing: false and train.micro_batch_size: 1",
+            fix=_UNPACKED,
         )
     return measured
+
+
+def _probe(vocabulary: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in (9, 17, 5)]
+
+
+@torch.no_grad()
+def _hidden(model: Any, inputs: dict[str, Any], sequences: int) -> torch.Tensor:
+    if sequences == 1:
+        del inputs["segment_lengths"]  # not every family's own attention takes it
+    training = model.training
+    hidden: torch.Tensor = model.eval().base_model(**inputs, use_cache=False).last_hidden_state.float()
+    model.train(training)
+    return hidden

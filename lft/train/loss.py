@@ -116,6 +116,8 @@ def attach_loss(model: Any) -> None:
         if not supervised:
             return plain(*args, labels=labels, **kwargs) if labels is not None else plain(*args, **kwargs)
         inputs = {key: value for key, value in kwargs.items() if value is not None}
+        if len(inputs.get("segment_lengths", ())) == 1:  # nothing to keep apart: any attention will do
+            del inputs["segment_lengths"]
         hidden = self.base_model(*args, **inputs, use_cache=False).last_hidden_state
         keep = labels[:, 1:] != IGNORE
         weights = tuple(self.get_output_embeddings().parameters())

@@ -30,7 +30,7 @@ from lft.plan import BatchPlan, batch_plan
 from lft.recipe import to_yaml
 from lft.recipe.schema import Recipe
 from lft.train.adapter import save_adapter
-from lft.train.attention import ATTENTION, require_isolation
+from lft.train.attention import isolate
 from lft.train.batches import PackedRows, StreamedRows
 from lft.train.events import Note, Report, Sample, Saved
 from lft.train.folder import Lock, RunFolder, newest_whole_checkpoint, package_versions, python_version
@@ -52,6 +52,11 @@ class Inputs:
     rows: PackedRows | StreamedRows
     validation: PackedRows | None
     lock: Lock
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether several sequences lie in one row of a batch."""
+        return self.recipe.data.packing or self.plan.micro_rows > 1
 
     @property
     def steps(self) -> int:
@@ -242,8 +247,8 @@ def _tuned_model(inputs: Inputs, report: Report) -> Tuned:
     report(Note(f"loading {inputs.base.written} ({placement.reason})"))
     model = load_model(inputs.base, placement.dtype, placement.device, notify=_noter(report))
     added = add_tokens(inputs.tokenizer, model, inputs.form.added_tokens)
-    model.set_attn_implementation(ATTENTION)
-    require_isolation(model, len(inputs.tokenizer))
+    if inputs.shares_rows:
+        isolate(model, len(inputs.tokenizer))
     tuned = add_lora(model, inputs.recipe.method, token_training(model, added) if added.ids else {})
     report(Note(f"lora on {tuned}"))
     report(Note(f"batch: {inputs.plan}; {inputs.steps:,} steps"))
@@ -307,6 +312,7 @@ def _samples(inputs: Inputs, model: Any, folder: RunFolder, when: str, report: R
     if not prompts:
         return
     decoding = Decoding(max_new_tokens=inputs.recipe.train.sample_tokens, greedy=True, seed=inputs.recipe.train.seed)
+    trained_with = model.config._attn_implementation
     model.set_attn_implementation("sdpa")
     for prompt in prompts:
         text = prompt_text(inputs.form, (Turn("user", prompt),), inputs.tokenizer)
@@ -316,7 +322,7 @@ def _samples(inputs: Inputs, model: Any, folder: RunFolder, when: str, report: R
             "samples.jsonl", {"when": when, "prompt": prompt, "text": answer.text, "finished": answer.finished}
         )
         report(Sample(when, prompt, answer.text))
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(trained_with)
 
 
 def _noter(report: Report) -> Callable[[str], None]:
