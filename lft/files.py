@@ -36,6 +36,7 @@ def write_text(path: Path, text: str) -> None:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
+                os.chmod(stream.name, 0o644)  # temporary files are private; what they become is not
                 os.replace(stream.name, path)
             except BaseException:
                 os.unlink(stream.name)
@@ -88,16 +89,17 @@ def broken_files(folder: Path) -> list[str]:
     """What does not agree with a folder's manifest, one line each; an empty list means that it is whole."""
     try:
         entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        wanted = {name: (entry["bytes"], entry["sha256"]) for name, entry in entries.items()}
     except FileNotFoundError:
         return ["it has no manifest, so writing it was never finished"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ["its manifest cannot be read"]
     found = []
-    for name, entry in entries.items():
+    for name, (size, digest) in wanted.items():
         path = folder / name
         if not path.is_file():
             found.append(f"{name} is missing")
-        elif path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+        elif path.stat().st_size != size or sha256(path) != digest:
             found.append(f"{name} is damaged")
     return found
 

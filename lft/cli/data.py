@@ -157,6 +157,6 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
     yield f"  empty      {counts.empty:,} outputs; {counts.retokenised:,} answers tokenised apart from their prompt"
     yield f"  twice      {split.duplicate_outputs:,} outputs, {split.duplicate_inputs:,} inputs"
     yield f"  length     median {split.median:,}, 95 % {split.p95:,}, longest {counts.longest:,} tokens"
-    most = max(entry.count for entry in split.histogram)
+    most = max((entry.count for entry in split.histogram), default=0)
     for entry in split.histogram:
         yield f"  {entry.low:>6,}-{entry.high - 1:<6,} {'█' * round(40 * entry.count / most):<40} {entry.count:,}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from lft.data.example import Example
 from lft.data.overlap import Pair, exact_duplicates, near_duplicates
-from lft.data.prepare import Prepared, prepare
+from lft.data.prepare import Prepared, tokenised
 from lft.data.tokens import Counts, Encoder
 
 BINS = 12
@@ -75,7 +75,8 @@ def audit(
         notify: told what takes long.
 
     Raises:
-        InputError: an example does not fit the format, or nothing would be trained on.
+        InputError: an example does not fit the prompt format. What training refuses for its length or because nothing
+            is left to train on is a problem in the report.
     """
     first = _split("train", train, encoder, cache, notify)
     second = None if validation is None else _split("validation", validation, encoder, cache, notify)
@@ -88,10 +89,8 @@ def _outputs(examples: ExampleSet) -> list[str]:
 
 
 def _split(part: str, examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None]) -> SplitAudit:
-    # `error` would stop at the first; an audit counts them all.
-    rule = "drop" if encoder.overlong == "error" else encoder.overlong
-    prepared = prepare(examples, replace(encoder, overlong=rule, counts=Counts()), cache, notify)
-    lengths = np.asarray(prepared.lengths)
+    prepared = tokenised(examples, encoder, cache, notify)
+    lengths = np.asarray(prepared.lengths or [0])
     inputs = ["\n".join(turn.content for turn in example.turns[:-1]) + example.context for example in examples]
     return SplitAudit(
         part=part,
@@ -107,10 +106,12 @@ def _split(part: str, examples: ExampleSet, encoder: Encoder, cache: Path, notif
 
 
 def histogram(prepared: Prepared, max_length: int) -> tuple[Bin, ...]:
-    """Sequence lengths in ``BINS`` equal steps up to the longest sequence (at most ``max_length``)."""
+    """Sequence lengths in ``BINS`` equal steps up to the longest sequence (at most ``max_length``); empty for none."""
     lengths = np.asarray(prepared.lengths)
+    if not lengths.size:
+        return ()
     step = -(-min(int(lengths.max()) + 1, max_length + 1) // BINS)
-    counts = np.bincount(lengths // step, minlength=1)
+    counts = np.bincount(lengths // step)
     return tuple(Bin(index * step, (index + 1) * step, int(count)) for index, count in enumerate(counts))
 
 
@@ -127,6 +128,8 @@ def _problems(
                 f"{split.part}: {counts.overlong:,} examples are longer than data.max_length {encoder.max_length:,} "
                 f"(longest {counts.longest:,}); training refuses them under data.overlong: error"
             )
+        if not counts.supervised:
+            yield f"{split.part}: no token is left to train on"
         if counts.empty:
             yield f"{split.part}: {counts.empty:,} examples have an empty output and are left out"
         if split.duplicate_outputs:

@@ -134,7 +134,8 @@ def _opener(data: Any, repo: str) -> Callable[[], Iterator[dict[str, Any]]]:
 def _rows(data: Any, name: str, digest: str) -> HubRows:
     columns = tuple(data.column_names)
     known = [column for column in columns if column in KNOWN_COLUMNS]
-    return HubRows(name, digest, columns, data.select_columns(known).with_format(None))
+    # Without any column a data set has no rows either; the verdict on the columns comes later.
+    return HubRows(name, digest, columns, (data.select_columns(known) if known else data).with_format(None))
 
 
 def _commit(repo: str, revision: str | None) -> str | None:

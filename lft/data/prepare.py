@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from lft.data import prompts, tokens
+from lft.data import formats, prompts, tokens
 from lft.data.example import Example
 from lft.data.tokens import Counts, Encoder, Tokens
 from lft.errors import InputError
@@ -18,6 +19,7 @@ from lft.files import broken_files, new_folder
 
 SHARD = 512  # examples per tokenizer call
 ROWS, REPORT = "rows.arrow", "report.json"
+CODE = (formats, prompts, tokens)  # what turns a row into tokens
 
 
 class ExampleSet(Protocol):
@@ -60,7 +62,21 @@ def prepare(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callabl
         InputError: an example does not fit, or nothing is left to train on.
         MachineError: no space for the cache.
     """
-    strict, encoder = encoder.overlong == "error", _counting(encoder)
+    prepared = tokenised(examples, encoder, cache, notify)
+    if encoder.overlong == "error":
+        _require_fitting(prepared.counts, encoder.max_length)
+    require_supervision(prepared.counts)
+    return prepared
+
+
+def tokenised(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None]) -> Prepared:
+    """What ``prepare`` gives, without its demands: for a report on data that training would refuse.
+
+    Raises:
+        InputError: an example does not fit the prompt format.
+        MachineError: no space for the cache.
+    """
+    encoder = _counting(encoder)
     key = cache_key(examples.digest, encoder)
     folder = cache / "tokens" / key
     cached = not broken_files(folder)
@@ -69,16 +85,12 @@ def prepare(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callabl
         with new_folder(folder) as draft:
             _write(examples, encoder, draft)
             (draft / REPORT).write_text(json.dumps(asdict(encoder.counts)), encoding="utf-8")
-    prepared = _open(folder, key, cached)
-    if strict:
-        _require_fitting(prepared.counts, encoder.max_length)
-    _require_supervision(prepared.counts)
-    return prepared
+    return _open(folder, key, cached)
 
 
 def _counting(encoder: Encoder) -> Encoder:
-    """Under ``overlong: error`` all are counted before the error, so that one message tells the whole story."""
-    return replace(encoder, overlong="drop", counts=Counts()) if encoder.overlong == "error" else encoder
+    """An encoder that counts from zero; under ``overlong: error`` all are counted, so that one message tells all."""
+    return replace(encoder, overlong="drop" if encoder.overlong == "error" else encoder.overlong, counts=Counts())
 
 
 def _require_fitting(counts: Counts, max_length: int) -> None:
@@ -98,7 +110,8 @@ def cache_key(digest: str, encoder: Encoder) -> str:
         "format": asdict(encoder.form),
         "max_length": encoder.max_length,
         "overlong": encoder.overlong,
-        "code": [hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest() for module in (prompts, tokens)],
+        "code": [hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest() for module in CODE],
+        "libraries": [version(name) for name in ("tokenizers", "transformers")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -144,8 +157,12 @@ def _open(folder: Path, key: str, cached: bool) -> Prepared:
     return Prepared(Dataset.from_file(str(folder / ROWS)), counts, key, cached)
 
 
-def _require_supervision(counts: Counts) -> None:
-    """Training on nothing, or never on an end, is a waste that looks like success."""
+def require_supervision(counts: Counts) -> None:
+    """Training on nothing, or never on an end, is a waste that looks like success.
+
+    Raises:
+        InputError: no token, or no end of an answer, is a label.
+    """
     if counts.supervised == 0:
         raise InputError(
             f"no token would be trained on: of {counts.examples:,} examples {counts.empty:,} have an empty output and "

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lft.data.prompts import special_tokens
 from lft.data.tokens import IGNORE, Tokens
+
+_SOON = 8  # tokens; a character has at most four bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +25,24 @@ class TokenView:
 def token_views(tokens: Tokens, tokenizer: Any) -> Iterator[TokenView]:
     """A sequence's tokens with the text that each adds to what stands before it.
 
-    Bytes of a character that is not complete yet add nothing; the last of them adds the whole character.
+    Bytes of a character that is not complete yet add nothing; the last of them adds the whole character. All texts
+    together are the text of the sequence. The time is linear in its length.
     """
-    special = frozenset(tokenizer.all_special_ids)
-    start, shown = 0, ""
-    for place, (token, label) in enumerate(zip(tokens.input_ids, tokens.labels, strict=True)):
-        text = tokenizer.decode(tokens.input_ids[start : place + 1], skip_special_tokens=False)
-        new = "" if text.endswith("\ufffd") else text[len(shown) :]
-        if new:
-            # Decode anew from here on now and then, so that a long sequence stays linear; one token of context keeps
-            # the leading space of the next word.
-            start, shown = (
-                (place, tokenizer.decode([token], skip_special_tokens=False)) if place - start > 8 else (start, text)
-            )
+    ids, special = list(tokens.input_ids), frozenset(special_tokens(tokenizer).values())
+    # ids[:done] are shown. What came last of them, ids[context:done], is decoded again before what follows: alone, a
+    # word would lose its leading space, and a byte the others of its run.
+    context, done, shown = 0, 0, ""
+    for stop, (token, label) in enumerate(zip(ids, tokens.labels, strict=True), 1):
+        new, last = "", stop == len(ids)
+        if last or _due(stop - done):
+            text = tokenizer.decode(ids[context:stop], skip_special_tokens=False)
+            if last or (len(text) > len(shown) and not text.endswith("\ufffd")):
+                new = text[len(shown) :]
+                context, done = done, stop
+                shown = tokenizer.decode(ids[context:done], skip_special_tokens=False)
         yield TokenView(token, new, label != IGNORE, token in special)
+
+
+def _due(waiting: int) -> bool:
+    """Whether to decode again; ever more rarely, so that a long stretch of broken text does not take its square."""
+    return waiting <= _SOON or waiting & (waiting - 1) == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lft.data.example import Example, Turn
 from lft.errors import InputError
@@ -78,9 +78,10 @@ class PromptFormat:
             raise InputError(
                 f"the saved prompt format cannot be read ({error})", fix="use the lft version that wrote it"
             ) from None
-        if found.version != 1 or found.name not in ("longform-eoi", "plain", "alpaca", "chat"):
+        if found.version != 1 or found.name not in get_args(PromptName) or found.eoi not in ("token", "text"):
             raise InputError(
-                f"prompt format {found.name!r} version {found.version} is unknown", fix="upgrade lft to a newer version"
+                f"prompt format {found.name!r} version {found.version} (eoi {found.eoi!r}) is unknown",
+                fix="upgrade lft to a newer version",
             )
         return found
 
@@ -108,7 +109,7 @@ def prompt_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, conte
         return _chat_text(form, turns, tokenizer, answer_next=True, context=context)
     instruction = _single_instruction(form, turns)
     if form.name == "alpaca":
-        template = ALPACA_WITH_INPUT if context else ALPACA
+        template = ALPACA_WITH_INPUT if context.strip() else ALPACA
         return template.format(instruction=instruction, context=context.strip())
     if context.strip():
         instruction = f"{instruction}\n\n{context.strip()}"
@@ -143,15 +144,23 @@ def _single_instruction(form: PromptFormat, turns: Sequence[Turn]) -> str:
 def _chat_text(
     form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, *, answer_next: bool, context: str = ""
 ) -> str:
+    from jinja2 import TemplateError
+
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     if context.strip():
         last_user = max(index for index, turn in enumerate(turns) if turn.role == "user")
         messages[last_user]["content"] += f"\n\n{context.strip()}"
-    return str(
-        tokenizer.apply_chat_template(
-            messages, chat_template=form.chat_template, tokenize=False, add_generation_prompt=answer_next
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, chat_template=form.chat_template, tokenize=False, add_generation_prompt=answer_next
+            )
         )
-    )
+    except TemplateError as error:  # many templates refuse a system turn, or roles that do not take turns
+        raise InputError(
+            f"the chat template refuses this conversation ({error})",
+            fix="change the turns, or use another data.prompt",
+        ) from None
 
 
 def _chat_pieces(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[Piece, ...]:
@@ -174,11 +183,19 @@ def _chat_pieces(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[
     return tuple(pieces)
 
 
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Special tokens and their ids: those with a role (EOS ...) and those only added as special.
+
+    Gemma 3's and Phi 3's end of a turn are of the second kind, and [EOI] too; ``all_special_tokens`` lacks them.
+    """
+    named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    added = ((token.content, number) for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return dict([*named, *added])
+
+
 def _split_after_stop(body: str, content: str, tokenizer: Any) -> tuple[str, str]:
     """Cut what the template wrote for an answer behind its first special token: (answer with its stop, rest)."""
     start = max(body.find(content.strip()), 0) + len(content.strip())
-    ends = [
-        body.find(token, start) + len(token) for token in tokenizer.all_special_tokens if body.find(token, start) >= 0
-    ]
+    ends = [body.find(token, start) + len(token) for token in special_tokens(tokenizer) if body.find(token, start) >= 0]
     cut = min(ends, default=len(body))
     return body[:cut], body[cut:]

@@ -55,17 +55,23 @@ def read_rows(path: Path, name: str) -> Iterator[RawRow]:
         raise InputError(
             "this kind of file is not read", where=name, fix="give .json, .jsonl (or either .gz) or .parquet"
         )
+    empty = True
     try:
-        if kind == "parquet":
-            yield from _parquet_rows(path, name)
-        elif _is_document(path, kind, name):
-            yield from _document_rows(path, name)
-        else:
-            yield from _line_rows(path, name)
+        for raw in _reader(path, kind, name):
+            empty = False
+            yield raw
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"the gzip file is damaged or cut off ({error})", where=name, fix="fetch it again") from None
     except OSError as error:
         raise InputError(f"it cannot be read: {error.strerror or error}", where=name, fix="check the file") from None
+    if empty:
+        raise InputError("it holds no rows", where=name, fix="check the file; each row is one JSON object")
+
+
+def _reader(path: Path, kind: Kind, name: str) -> Iterator[RawRow]:
+    if kind == "parquet":
+        return _parquet_rows(path, name)
+    return _document_rows(path, name) if _is_document(path, kind, name) else _line_rows(path, name)
 
 
 def columns_of(path: Path, first: RawRow) -> tuple[str, ...]:

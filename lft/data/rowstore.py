@@ -81,7 +81,11 @@ def open_rows(path: Path, *, name: str, cache: Path, notify: Notify) -> RowFile:
     if found is None:
         if before.st_size > _WORTH_SAYING:
             notify(f"{name}: reading {before.st_size / 1e9:.1f} GB once; the next run takes it from the cache")
-        _convert(path, stored, name)
+        try:
+            _convert(path, stored, name)
+        except OSError as error:
+            what = f"the row cache cannot be written: {error.strerror}"
+            raise MachineError(what, where=str(stored.parent), fix="choose another cache folder") from None
         after = _stat(path, name)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             stored.unlink(missing_ok=True)
@@ -111,15 +115,13 @@ def _opened(stored: Path) -> pa.Table | None:
     """The store's table, or None where there is no whole one (it is then converted again)."""
     try:
         return pa.ipc.open_file(pa.memory_map(str(stored))).read_all()
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowInvalid):
         return None
 
 
 def _convert(path: Path, stored: Path, name: str) -> None:
     rows = read_rows(path, name)
-    first = next(rows, None)
-    if first is None:
-        raise InputError("it holds no rows", where=name, fix="check the file; each row is one JSON object")
+    first = next(rows)  # a file without rows is an error of the reader
     columns = json.dumps(columns_of(path, first)).encode()
     schema = _SCHEMA.with_metadata({b"columns": columns})
     with disk_errors(stored.parent):  # the reader turns its own into InputError: what is left is the cache's

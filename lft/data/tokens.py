@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lft.data.example import Example
-from lft.data.prompts import Piece, PromptFormat, render
+from lft.data.prompts import Piece, PromptFormat, render, special_tokens
 from lft.errors import InputError
 
 IGNORE = -100
@@ -85,10 +85,12 @@ class Encoder:
                 yield first + offset, part
 
     def _render(self, example: Example, number: int) -> tuple[Piece, ...]:
+        """The example's text; no pieces where there is no output (in chat its stop token alone would be trained on)."""
         try:
-            return render(self.form, example, self.tokenizer)
+            pieces = render(self.form, example, self.tokenizer)
         except InputError as error:
             raise InputError(error.what, where=f"example {number}", fix=error.fix) from None
+        return pieces if example.output.strip() else ()
 
     def _tokenise(self, examples: Sequence[tuple[Piece, ...]]) -> Iterator[Tokens | None]:
         """One fast-tokenizer call for all prefixes of all examples."""
@@ -96,7 +98,7 @@ class Encoder:
         encoded = iter(self._ids(prefixes))
         for pieces in examples:
             upto = [next(encoded) for _ in pieces]
-            yield None if not _answer(pieces).strip() else self._join(pieces, upto)
+            yield self._join(pieces, upto) if pieces else None
 
     def _join(self, pieces: Sequence[Piece], upto: Sequence[list[int]]) -> Tokens:
         ids: list[int] = []
@@ -109,13 +111,26 @@ class Encoder:
                 self.counts.retokenised += 1
             ids += new
             labels += new if piece.supervised else [IGNORE] * len(new)
-        eos = self.tokenizer.eos_token_id
-        if self.form.name != "chat" or (labels and labels[-1] not in _stop_ids(self.tokenizer)):
+        if self.form.name != "chat" or labels[-1] not in self._stop_ids():
+            eos = self._eos()
             ids.append(eos)
             labels.append(eos)
-        if labels:
-            labels[0] = IGNORE
+        labels[0] = IGNORE
         return Tokens(tuple(ids), tuple(labels))
+
+    def _eos(self) -> int:
+        if self.tokenizer.eos_token_id is None:
+            raise InputError(
+                "the base's tokenizer has no end-of-sequence token, so a model could not learn to stop",
+                fix="name its eos_token in tokenizer_config.json, or choose another base",
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    def _stop_ids(self) -> frozenset[int]:
+        """What may end an answer: EOS, and in chat whatever special token the template closes a turn with."""
+        tokenizer = self.tokenizer
+        turn_ends = set(special_tokens(tokenizer).values()) if self.form.name == "chat" else set()
+        return frozenset(turn_ends - {tokenizer.unk_token_id, tokenizer.bos_token_id} | {tokenizer.eos_token_id})
 
     def _ids(self, texts: list[str], special: bool = True) -> list[list[int]]:
         if not texts:
@@ -162,19 +177,10 @@ class Encoder:
         counts.kept += 1
         counts.tokens += len(part)
         counts.supervised += part.supervised
-        counts.eos_trained += part.labels[-1] in _stop_ids(self.tokenizer)
-
-
-def _answer(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in pieces if piece.supervised)
+        counts.eos_trained += part.labels[-1] in self._stop_ids()
 
 
 def _window(tokens: Tokens, start: int, length: int) -> Tokens:
     """A stretch of a sequence; its first token has nothing before it, so it cannot be a label."""
     stop = start + length
     return Tokens(tokens.input_ids[start:stop], (IGNORE, *tokens.labels[start + 1 : stop]))
-
-
-def _stop_ids(tokenizer: Any) -> frozenset[int]:
-    """EOS and every special token: what may end an answer."""
-    return frozenset({tokenizer.eos_token_id, *tokenizer.all_special_ids})

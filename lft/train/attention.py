@@ -178,11 +178,11 @@ def _probe(vocabulary: int) -> list[list[int]]:
     return [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in (9, 17, 5)]
 
 
-@torch.no_grad()
 def _hidden(model: Any, inputs: dict[str, Any], sequences: int) -> torch.Tensor:
     if sequences == 1:
         del inputs["segment_lengths"]  # not every family's own attention takes it
     training = model.training
-    hidden: torch.Tensor = model.eval().base_model(**inputs, use_cache=False).last_hidden_state.float()
+    with torch.no_grad():
+        hidden: torch.Tensor = model.eval().base_model(**inputs, use_cache=False).last_hidden_state.float()
     model.train(training)
     return hidden

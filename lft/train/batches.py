@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import torch
 
 from lft.data.example import Example
 from lft.data.packing import pack
-from lft.data.prepare import Prepared, encode_stream
+from lft.data.prepare import Prepared, encode_stream, require_supervision
 from lft.data.tokens import Encoder, Tokens
 
 # Sequences looked at together when packing a stream; a few hundred fill rows as well as the whole set does.
@@ -56,19 +56,22 @@ class StreamedRows:
     """Rows packed from a stream, a window of sequences at a time; starts over when the stream ends."""
 
     def __init__(self, stream: Iterable[Example], encoder: Encoder, capacity: int | None, seed: int) -> None:
-        """``stream`` starts over each time it is iterated; rows are shuffled within a window by ``seed``."""
+        """``stream`` starts over each time it is iterated; rows are shuffled within a window by ``seed``.
+
+        Iterating raises InputError at the end of a pass that had nothing to train on.
+        """
         self.stream, self.encoder, self.capacity, self.seed = stream, encoder, capacity, seed
 
     def __iter__(self) -> Iterator[Row]:
-        epoch = 0
-        while True:
-            found = False
+        for epoch in count():
+            rows = 0
             for window in self._windows():
-                found = True
-                yield from self._rows(window, epoch)
-            if not found:
+                for row in self._rows(window, epoch):
+                    rows += 1
+                    yield row
+            require_supervision(self.encoder.counts)  # else a run would go on for ever on nothing, or end at once
+            if not rows:
                 return
-            epoch += 1
 
     def _windows(self) -> Iterator[list[Segment]]:
         stream = encode_stream(self.stream, self.encoder)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,15 +23,15 @@ from lft.data.tokens import IGNORE
 from lft.errors import MachineError
 
 CHUNK = 256
-Head = Callable[[torch.Tensor], torch.Tensor]
+Logits = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
-    """Sum of cross-entropies of ``head(hidden)``; gradients are made in the forward pass, chunk by chunk."""
+    """Sum of cross-entropies of ``logits(hidden)``; gradients are made in the forward pass, chunk by chunk."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: Head, *weights: torch.Tensor
+        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, logits: Logits, *weights: torch.Tensor
     ) -> torch.Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         wanted = [hidden.requires_grad, *(weight.requires_grad for weight in weights)]
@@ -40,7 +41,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
             stop = min(start + CHUNK, len(targets))
             with torch.enable_grad():
                 part = hidden[start:stop].detach().requires_grad_()
-                loss = cross_entropy(head(part).float(), targets[start:stop], reduction="sum")
+                loss = cross_entropy(logits(part).float(), targets[start:stop], reduction="sum")
             total += loss.detach()
             if any(wanted):
                 _accumulate(grads, start, stop, torch.autograd.grad(loss, [part, *trained]))
@@ -62,34 +63,57 @@ def _accumulate(grads: list[torch.Tensor | None], start: int, stop: int, new: tu
         total += grad
 
 
-def supervised_loss(
-    head: Head, weights: tuple[torch.Tensor, ...], hidden: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Hidden states [K x d] to logits [K x V], and the parameters in it that are trained."""
+
+    logits: Callable[[torch.Tensor], torch.Tensor]
+    trained: tuple[torch.Tensor, ...]
+
+
+def supervised_loss(head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropies in nats.
 
     Args:
-        head: hidden states [K x d] to logits [K x V].
-        weights: the head's parameters, so that a trained head gets its gradient.
+        head: the model's head.
         hidden: shape [K x d], at the positions that predict a label.
         targets: shape [K], the labels.
     """
-    loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, targets, head, *weights)
+    loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, targets, head.logits, *head.trained)
     return loss
 
 
-def logits_of(model: Any) -> Head:
-    """The model's head with whatever its family does to logits, [K x d] to [K x V]."""
+def head_of(model: Any) -> Head:
+    """The model's head with whatever its family does to logits behind it."""
     config = model.config.get_text_config()
-    softcap = getattr(config, "final_logit_softcapping", None)
-    scale = _logit_scale(config)
+    softcap, scale = getattr(config, "final_logit_softcapping", None), _logit_scale(config)
+    project, trained = _projection(model.get_output_embeddings())
 
-    def head(hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model.get_output_embeddings()(hidden)
-        if scale != 1.0:
-            logits = logits * scale
-        return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+    def logits(hidden: torch.Tensor) -> torch.Tensor:
+        raw = project(hidden)
+        scaled = raw if scale == 1.0 else raw * scale
+        return scaled if softcap is None else torch.tanh(scaled / softcap) * softcap
 
-    return head
+    return Head(logits, trained)
+
+
+def _projection(module: Any) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[torch.Tensor, ...]]:
+    """The linear map of a head module.
+
+    Where PEFT trains rows of it (added tokens), its wrapper would copy the whole matrix at each call and make a
+    gradient of the same size; those rows' logits are computed by themselves instead.
+    """
+    tokens = getattr(module, "token_adapter", None)
+    if tokens is None or tokens.merged or len(tokens.active_adapters) != 1:
+        return module, tuple(parameter for parameter in module.parameters() if parameter.requires_grad)
+    rows = tokens.trainable_tokens_delta[tokens.active_adapters[0]]
+    ids = torch.tensor(tokens.token_indices[tokens.active_adapters[0]], device=rows.device)
+
+    def project(hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = tokens.base_layer(hidden)
+        return logits.index_copy_(1, ids, (hidden @ rows.to(hidden.dtype).T).to(logits.dtype))
+
+    return project, (rows,) if rows.requires_grad else ()
 
 
 def _logit_scale(config: Any) -> float:
@@ -120,9 +144,7 @@ def attach_loss(model: Any) -> None:
             del inputs["segment_lengths"]
         hidden = self.base_model(*args, **inputs, use_cache=False).last_hidden_state
         keep = labels[:, 1:] != IGNORE
-        weights = tuple(self.get_output_embeddings().parameters())
-        loss = supervised_loss(logits_of(self), weights, hidden[:, :-1][keep], labels[:, 1:][keep])
-        return CausalLMOutput(loss=loss)
+        return CausalLMOutput(loss=supervised_loss(head_of(self), hidden[:, :-1][keep], labels[:, 1:][keep]))
 
     model.forward = types.MethodType(forward, model)
 
@@ -134,7 +156,8 @@ def _require_known_head(model: Any) -> None:
     ids = torch.tensor([[1, 2, 3]], device=model.device)
     with torch.no_grad():
         own = model(input_ids=ids, use_cache=False).logits.float()
-        ours = logits_of(model)(model.base_model(input_ids=ids, use_cache=False).last_hidden_state).float()
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        ours = head_of(model).logits(hidden[0])[None].float()
     model.train(training)
     if not torch.allclose(own, ours, rtol=2e-2, atol=1e-2 * float(own.abs().max())):
         raise MachineError(
