@@ -15,6 +15,8 @@ from pathlib import Path
 from lft.errors import InputError, MachineError
 
 MANIFEST = "manifest.json"
+# EFBIG is what a file-size limit (ulimit -f, some quotas) answers where a full disk answers ENOSPC.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256(path: Path) -> str:
@@ -116,14 +118,21 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one message."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if is_disk_full(error):
             raise MachineError(
                 "no space left on the disk", where=str(path), fix="free some space; nothing was lost"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise MachineError("this place may not be written", where=str(path), fix="choose another folder") from None
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise MachineError("this place may not be written", where=str(path), fix="choose another folder") from error
         raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, from Python or from a Rust library that only passes text, says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(f"os error {code})" in str(error) for code in _FULL)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -16,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lft.errors import InputError, MachineError
-from lft.files import MANIFEST, new_folder, write_text
+from lft.files import MANIFEST, is_disk_full, new_folder, write_text
 
 Notify = Callable[[str], None]
 
-# EFBIG is what a file-size limit (ulimit -f, some quotas) answers where a full disk answers ENOSPC.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RACY_NS = 2_000_000_000
 
 
@@ -58,13 +55,6 @@ def need_room(folder: Path, size: int, what: str) -> None:
             where=str(there),
             fix="free some space, or put the cache on another disk",
         )
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, from Python or from a Rust library that only passes text, says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return any(f"os error {code})" in str(error) for code in _FULL)
 
 
 def is_published(folder: Path) -> bool:

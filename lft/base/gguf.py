@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lft.base.files import Notify, is_disk_full, is_published, need_room, publish, remembered
+from lft.base.files import Notify, is_published, need_room, publish, remembered
 from lft.errors import InputError
-from lft.files import sha256
+from lft.files import is_disk_full, sha256
 
 # Part of the cached folder's name: raise it when the conversion changes.
 CONVERTER = "c1"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lft.base.files import Notify, is_disk_full, need_room
+from lft.base.files import Notify, need_room
 from lft.base.headers import INDEX, SINGLE
 from lft.errors import InputError, LftError, MachineError, RecipeError
+from lft.files import is_disk_full
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
