@@ -63,7 +63,9 @@ def test_without_a_checkout_the_catalogue_is_an_installed_package(
     (package / "__init__.py").write_text("")
     (package / "mine.yaml").write_text(SMALL)
     monkeypatch.setattr(catalogue_files.lft, "__file__", str(tmp_path / "nowhere" / "lft" / "__init__.py"))
-    assert catalogue_files.catalogue_folder() is None
+    with monkeypatch.context() as bare:
+        bare.setattr(catalogue_files, "find_spec", lambda name: None)  # lft may be installed with its recipes
+        assert catalogue_files.catalogue_folder() is None
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     assert [path.name for path in catalogue_files.recipe_files()] == ["mine.yaml"]
     assert "lft_recipes" not in sys.modules
