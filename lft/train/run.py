@@ -19,7 +19,8 @@ from lft.base.load import load_model, load_tokenizer
 from lft.base.resolve import BaseRef, resolve_base
 from lft.base.tokens import add_tokens, extend_tokenizer, token_training
 from lft.data.example import Turn
-from lft.data.prepare import Prepared, prepare
+from lft.data.packing import efficiency
+from lft.data.prepare import prepare
 from lft.data.prompts import PromptFormat, prompt_format, prompt_text
 from lft.data.sources import open_split
 from lft.data.streaming import stream_split
@@ -163,7 +164,7 @@ def _train_rows(
         note(f"format of {verdict}")
     prepared = prepare(examples, encoder, cache, note)
     rows = PackedRows(prepared, capacity)
-    note(describe("train", prepared, len(rows), capacity))
+    note(describe("train", rows, capacity))
     return rows, examples.digest
 
 
@@ -177,17 +178,18 @@ def _validation_rows(
     prepared = prepare(examples, Encoder(tokenizer, form, data.max_length, data.overlong), cache, note)
     capacity = data.max_length if data.packing else None
     rows = PackedRows(prepared, capacity)
-    note(describe("validation", prepared, len(rows), capacity))
+    note(describe("validation", rows, capacity))
     return rows, examples.digest
 
 
-def describe(part: str, prepared: Prepared, rows: int, capacity: int | None) -> str:
+def describe(part: str, packed: PackedRows, capacity: int | None) -> str:
     """One line on a split: nothing dropped or cut without being named."""
+    prepared, rows = packed.prepared, packed.rows
     counts = prepared.counts
-    full = f", {counts.tokens / (rows * capacity):.0%} full" if capacity else ""
+    full = f", {efficiency(prepared.lengths, rows, capacity):.0%} full" if capacity else ""
     line = (
         f"{part}: {counts.examples:,} examples, {counts.tokens:,} tokens "
-        f"({counts.supervised / counts.tokens:.0%} supervised), {rows:,} rows{full}"
+        f"({counts.supervised / counts.tokens:.0%} supervised), {len(rows):,} rows{full}"
     )
     return (
         line + "".join(f"; {text}" for text in losses(counts)) + ("; tokens from the cache" if prepared.cached else "")
