@@ -59,6 +59,7 @@ def generate(
     decoding: Decoding,
     *,
     special: bool = True,
+    stop: int | None = None,
     on_text: OnText | None = None,
 ) -> list[Answer]:
     """Answers to prompts, as one left-padded batch.
@@ -69,6 +70,7 @@ def generate(
         prompts: prompts already in the model's format.
         decoding: how tokens are chosen; the seed makes it repeatable.
         special: whether the tokenizer adds BOS (false for chat, whose template writes it).
+        stop: a token of the prompt format that ends an answer, beside EOS.
         on_text: called with text as it is made; for one prompt only.
     """
     import torch
@@ -77,7 +79,7 @@ def generate(
     width, pad = max(map(len, rows)), ensure_pad(tokenizer)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    stops = stop_ids(model, tokenizer)
+    stops = stop_ids(model, tokenizer, stop)
     training = model.training
     model.eval()
     torch.manual_seed(decoding.seed)
@@ -94,11 +96,11 @@ def generate(
     return [_answer(tokenizer, row[width:].tolist(), stops) for row in made]
 
 
-def stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer: the tokenizer's EOS and those of the model's generation settings."""
+def stop_ids(model: Any, tokenizer: Any, stop: int | None = None) -> list[int]:
+    """Every token that ends an answer: the tokenizer's EOS, those of the generation settings, the prompt format's."""
     more = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = more if isinstance(more, list) else [] if more is None else [more]
-    return sorted({tokenizer.eos_token_id, *listed})
+    return sorted({tokenizer.eos_token_id, *listed} | ({stop} if stop is not None else set()))
 
 
 def _prompt_ids(tokenizer: Any, prompt: str, special: bool) -> list[int]:

@@ -183,6 +183,19 @@ def _chat_pieces(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[
     return tuple(pieces)
 
 
+def stop_id(form: PromptFormat, tokenizer: Any) -> int | None:
+    """The token that the chat template writes behind an answer, which generation must stop at; None outside chat.
+
+    It need not be EOS: Qwen2.5's base model ends turns with <|im_end|> and texts with <|endoftext|>.
+    """
+    if form.name != "chat":
+        return None
+    probe = Example((Turn("user", "Hello"), Turn("assistant", "Hi")))
+    written = render(form, probe, tokenizer)[-1].text
+    ending = next((token for token in special_tokens(tokenizer) if written.endswith(token)), None)
+    return None if ending is None else special_tokens(tokenizer)[ending]
+
+
 def special_tokens(tokenizer: Any) -> dict[str, int]:
     """Special tokens and their ids: those with a role (EOS ...) and those only added as special.
 

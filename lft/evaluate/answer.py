@@ -10,7 +10,7 @@ from pathlib import Path
 from lft.adapters.load import Adapted, load_adapted
 from lft.base.decode import Answer, Decoding, OnText, generate
 from lft.data.example import Turn
-from lft.data.prompts import PROMPT_FILE, PromptFormat, prompt_text
+from lft.data.prompts import PROMPT_FILE, PromptFormat, prompt_text, stop_id
 from lft.errors import InputError
 from lft.files import disk_errors, write_text
 
@@ -37,7 +37,8 @@ class Answerer:
         """Answers to conversations that end with a user turn, as one batch."""
         model, tokenizer = self.adapted.model, self.adapted.tokenizer
         texts = [prompt_text(self.form, turns, tokenizer) for turns in conversations]
-        return generate(model, tokenizer, texts, decoding, special=self.form.adds_special_tokens, on_text=on_text)
+        special, stop = self.form.adds_special_tokens, stop_id(self.form, tokenizer)
+        return generate(model, tokenizer, texts, decoding, special=special, stop=stop, on_text=on_text)
 
 
 def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None]) -> Answerer:

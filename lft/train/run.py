@@ -21,7 +21,7 @@ from lft.base.tokens import add_tokens, extend_tokenizer, token_training
 from lft.data.example import Turn
 from lft.data.packing import efficiency
 from lft.data.prepare import prepare
-from lft.data.prompts import PromptFormat, prompt_format, prompt_text
+from lft.data.prompts import PromptFormat, prompt_format, prompt_text, stop_id
 from lft.data.sources import open_split
 from lft.data.streaming import stream_split
 from lft.data.tokens import Counts, Encoder
@@ -318,8 +318,8 @@ def _samples(inputs: Inputs, model: Any, folder: RunFolder, when: str, report: R
     model.set_attn_implementation("sdpa")
     for prompt in prompts:
         text = prompt_text(inputs.form, (Turn("user", prompt),), inputs.tokenizer)
-        special = inputs.form.adds_special_tokens
-        answer = generate(model, inputs.tokenizer, [text], decoding, special=special)[0]
+        special, stop = inputs.form.adds_special_tokens, stop_id(inputs.form, inputs.tokenizer)
+        answer = generate(model, inputs.tokenizer, [text], decoding, special=special, stop=stop)[0]
         folder.append(
             "samples.jsonl", {"when": when, "prompt": prompt, "text": answer.text, "finished": answer.finished}
         )
