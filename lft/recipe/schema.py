@@ -12,20 +12,30 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 TAG_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # no dot: a tag is a key of overrides (output.tags.lang=[en])
+OPTION_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=96, pattern=NAME_PATTERN)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=TAG_PATTERN)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 # Strict, so that '3' in quotes, true for 1 or "yes" for true are mistakes and not guesses.
+Option = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=OPTION_PATTERN)]
 Real = Annotated[float, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
+_Scalar = Flag | Annotated[int, Field(strict=True)] | Real | str | None
+OptionValue = _Scalar | tuple[_Scalar, ...] | dict[str, _Scalar]
 
-# `lora` is built; the others are PEFT's and ours to come, named so that each can be refused by its name.
+# Full fine-tuning, LoRA and its variants, then PEFT's other methods by PEFT's own names.
 MethodKind = Literal[
-    "lora", "full", "dora", "rslora", "pissa", "olora", "eva", "corda", "loftq", "lora+", "adalora", "boft",
-    "fourierft", "hra", "ia3", "ln_tuning", "loha", "lokr", "oft", "p_tuning", "poly", "prefix_tuning", "prompt_tuning",
-    "trainable_tokens", "vblora", "vera",
+    "lora", "full", "dora", "rslora", "pissa", "olora", "eva", "corda", "loftq", "lora+",
+    "adalora", "adamss", "adaption_prompt", "beft", "boft", "c3a", "cartridge", "cpt", "deft", "delora", "fourierft",
+    "frod", "glora", "gralora", "hira", "hra", "ia3", "lily", "ln_tuning", "loha", "lokr", "miss",
+    "multitask_prompt_tuning", "oft", "osf", "p_tuning", "peanut", "poly", "prefix_tuning", "prompt_tuning", "psoft",
+    "pvera", "randlora", "road", "shadow", "shira", "supertuning", "tinylora", "trainable_tokens", "unilora", "vblora",
+    "vera", "waveft", "xlora",
+]  # fmt: skip
+Optimizer = Literal[
+    "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "lion", "lion_8bit", "paged_lion_8bit", "adafactor",
 ]  # fmt: skip
 
 
@@ -43,6 +53,10 @@ class Base(_Closed):
         "auto", description="weights in memory; auto is bfloat16 where the device computes it fast, else float32"
     )
     quantize: Literal["nf4", "fp4", "int8"] | None = Field(None, description="load the frozen base in 4 or 8 bit")
+    double_quant: Flag = Field(True, description="nf4 and fp4: quantize their constants too, 0.4 bit a weight less")
+    compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="nf4 and fp4: precision of the matrix products; auto is that of base.dtype"
+    )
     trust_remote_code: Flag = Field(False, description="run code from the model's repository; needs a pinned revision")
 
 
@@ -75,6 +89,9 @@ class Data(_Closed):
     eoi: Literal["token", "text"] = Field(
         "token", description="[EOI] as one added token (the adapter carries its row) or as plain text"
     )
+    newlines: Literal["auto", "token", "marker"] = Field(
+        "auto", description="for tokenizers without a line break (T5): one added token, or a text marker; auto is token"
+    )
     max_length: PositiveInt = Field(2048, description="tokens in one sequence, prompt and output together")
     overlong: Literal["error", "drop", "truncate", "split"] = Field(
         "error", description="examples longer than max_length; whatever is done is counted and printed"
@@ -94,6 +111,11 @@ class Method(_Closed):
         "all-linear", description="all-linear, a module name, a regular expression, or a list of names"
     )
     on_top_of: tuple[NonEmpty, ...] = Field((), description="adapters kept active and frozen below this one")
+    loraplus_lr_ratio: Real = Field(16.0, ge=1, description="lora+: learning rate of B over that of A")
+    calibration_rows: PositiveInt = Field(32, description="eva, corda: rows that the initialisation looks at")
+    options: dict[Option, OptionValue] = Field(
+        default_factory=dict, description="further options of the kind, by PEFT's own names"
+    )
 
 
 class Train(_Closed):
@@ -106,6 +128,7 @@ class Train(_Closed):
     learning_rate: Real = Field(2.0e-4, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     warmup_ratio: Real = Field(0.03, ge=0, lt=1, description="share of the steps over which the rate rises")
+    optimizer: Optimizer = Field("adamw", description="8bit and paged ones are bitsandbytes' and need it installed")
     weight_decay: Real = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     max_grad_norm: Real = Field(1.0, gt=0, description="gradients are clipped to this norm")
     global_batch_size: PositiveInt = Field(
@@ -119,6 +142,7 @@ class Train(_Closed):
     eval_every: PositiveInt | Literal["epoch", "end"] = Field("epoch", description="steps between evaluations")
     save_every: PositiveInt | Literal["epoch", "end"] = Field("epoch", description="steps between checkpoints")
     keep_last: PositiveInt = Field(2, description="checkpoints kept; older ones are removed")
+    keep_best: Flag = Field(False, description="keep the checkpoint with the lowest validation loss as well")
     sample_prompts: tuple[NonEmpty, ...] = Field((), description="instructions answered before and after training")
     sample_tokens: PositiveInt = Field(96, description="new tokens per sample")
     seed: int = Field(42, ge=0, lt=2**32, strict=True, description="seed of initialisation, data order and sampling")
@@ -132,6 +156,10 @@ class Launch(_Closed):
     )
     gpus: PositiveInt = Field(1, description="devices per node")
     nodes: PositiveInt = Field(1, description="machines")
+    max_restarts: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="times a run that lost a process goes on by itself from its newest whole checkpoint"
+    )
+    timeout_minutes: Real = Field(30.0, gt=0, description="processes that wait longer for each other end the run")
 
 
 class Output(_Closed):

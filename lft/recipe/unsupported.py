@@ -22,6 +22,18 @@ def _when(asked: object, text: str) -> str | None:
     return text if asked else None
 
 
+def _unless_default(key: str, note: str) -> Unsupported:
+    section, name = key.split(".")
+
+    def asked(recipe: Recipe) -> str | None:
+        part = getattr(recipe, section)
+        default = type(part).model_fields[name].get_default(call_default_factory=True)
+        value = getattr(part, name)
+        return None if value == default else str(value)
+
+    return Unsupported(key, asked, note)
+
+
 NOT_YET: Final = (
     Unsupported("base.quantize", lambda recipe: recipe.base.quantize, "comes with QLoRA"),
     Unsupported(
@@ -49,6 +61,21 @@ NOT_YET: Final = (
         "launch.gpus",
         lambda recipe: _when(recipe.launch.gpus > 1, str(recipe.launch.gpus)),
         "comes with distributed training",
+    ),
+    *(
+        _unless_default(key, note)
+        for key, note in (
+            ("base.double_quant", "comes with QLoRA"),
+            ("base.compute_dtype", "comes with QLoRA"),
+            ("data.newlines", "comes with T5"),
+            ("method.loraplus_lr_ratio", "comes with lora+"),
+            ("method.calibration_rows", "comes with eva and corda"),
+            ("method.options", "comes with the other PEFT methods"),
+            ("train.optimizer", "comes with 8-bit optimizers"),
+            ("train.keep_best", "comes with the next checkpoint rules"),
+            ("launch.max_restarts", "comes with distributed training"),
+            ("launch.timeout_minutes", "comes with distributed training"),
+        )
     ),
     Unsupported(
         "launch.nodes",

@@ -13,12 +13,12 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from lft.recipe.problems import listed
-from lft.recipe.schema import NAME_PATTERN, TAG_PATTERN, Recipe
+from lft.recipe.schema import NAME_PATTERN, OPTION_PATTERN, TAG_PATTERN, Recipe
 
 Fragment = dict[str, Any]
 Path = tuple[str | int, ...]
 
-_MARKS: Final = {NAME_PATTERN: ". _ - /", TAG_PATTERN: "_ -"}
+_MARKS: Final = {NAME_PATTERN: ". _ - /", TAG_PATTERN: "_ -", OPTION_PATTERN: "_"}
 
 
 @cache

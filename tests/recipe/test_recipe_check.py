@@ -67,7 +67,7 @@ ONE_LINE_EACH = [
     "22:17: train.warmup_ratio: expected a number not below 0 and below 1, got '1'",
     "23:19: train.sample_prompts: expected a list, each item a text that is not empty, got 'hello'",
     "24:3: unknown key 'lora_alpha' in train; nearest: 'method.alpha'",
-    "25:9: launch: expected a section with the keys engine, gpus, nodes, got '5'",
+    "25:9: launch: expected a section with the keys engine, gpus, nodes, max_restarts, timeout_minutes, got '5'",
     "27:16: output.tags.lang: expected a list, each item a text, got 'en'",
     "27:29: output.tags.domain[0]: expected a text, got '1'; write it in quotes",
     "27:33: output.tags: expected a name of at most 32 letters, digits and _ - (a letter or digit first) as a key, "
@@ -108,7 +108,7 @@ def test_a_misspelt_key_names_the_nearest_one(tmp_path: Path, written: str, near
 
 def test_a_key_like_no_other_is_answered_with_the_keys_there_are(tmp_path: Path) -> None:
     (line,) = lines(tmp_path, SMALL + "launch: {zzzzzz: 1}\n")
-    assert line == "4:10: unknown key 'zzzzzz' in launch; keys here: engine, gpus, nodes"
+    assert line == "4:10: unknown key 'zzzzzz' in launch; keys here: engine, gpus, nodes, max_restarts, timeout_minutes"
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n"])

@@ -89,6 +89,16 @@ REFUSED = [
     ("method.on_top_of", "[a/b]"),
     ("launch.engine", "zero3"),
     ("launch.gpus", "2"),
+    ("base.double_quant", "false"),
+    ("base.compute_dtype", "float32"),
+    ("data.newlines", "marker"),
+    ("method.loraplus_lr_ratio", "4.0"),
+    ("method.calibration_rows", "8"),
+    ("method.options", "{bias: all}"),
+    ("train.optimizer", "lion"),
+    ("train.keep_best", "true"),
+    ("launch.max_restarts", "1"),
+    ("launch.timeout_minutes", "5.0"),
     ("launch.nodes", "2"),
 ]
 
