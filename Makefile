@@ -5,6 +5,7 @@ STAMP := $(VENV)/.installed
 BASE := $(VENV)/.quickstart-base
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 
 .PHONY: quickstart test test-all lint bench clean
 
@@ -27,10 +28,11 @@ quickstart: $(BASE)
 	$(VENV)/bin/lft finetune quickstart
 
 test: $(BASE)
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" -n $(JOBS) --dist worksteal
 
-test-all: $(BASE)
-	$(PY) -m pytest
+# The slow ones start several processes each, so they do not share the machine with each other.
+test-all: test
+	$(PY) -m pytest -m slow
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

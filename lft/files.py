@@ -9,13 +9,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lft.errors import InputError, MachineError
 
 MANIFEST = "manifest.json"
+DRAFT = ".draft."  # in the names of what is not whole yet
 # EFBIG is what a file-size limit (ulimit -f, some quotas) answers where a full disk answers ENOSPC.
+# torch's writer of zip files says only that it is not where it should be in the file.
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter failed", "inline_container.cc", "basic_ios::clear")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,7 +36,9 @@ def write_text(path: Path, text: str) -> None:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as stream:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}{DRAFT}", delete=False
+        ) as stream:
             try:
                 stream.write(text)
                 stream.flush()
@@ -56,21 +61,51 @@ def new_folder(final: Path) -> Iterator[Path]:
     """
     with disk_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{final.name}{DRAFT}", dir=final.parent))
         try:
             yield draft
             seal(draft)
-            if final.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
-                os.replace(final, old / "was")
-                os.replace(draft, final)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(draft, final)
+            _put(draft, final)
             _sync_folder(final.parent)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if isinstance(error, MachineError) and str(draft) in (error.where or ""):
+                error.where = str(final)  # the draft is gone; nobody should look for it
             raise
+
+
+def _put(draft: Path, final: Path) -> None:
+    """Move a whole draft to its place; what stands there, or arrives there at the same moment, is replaced."""
+    while True:
+        try:
+            os.replace(draft, final)  # works where nothing is, or an empty folder
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
+        with suppress(FileNotFoundError):  # somebody else has moved it away
+            os.replace(final, old / "was")
+        try:
+            os.replace(draft, final)
+        except OSError:
+            continue  # another one came first; what was moved away stays until a sweep
+        shutil.rmtree(old, ignore_errors=True)
+        return
+
+
+def sweep(parent: Path) -> None:
+    """Remove what ``new_folder`` and ``write_text`` left in a folder when their process was killed.
+
+    A folder that was being replaced is put back where its successor had not arrived yet.
+    """
+    for old in parent.glob(".*.old.*"):
+        final = parent / old.name[1 : old.name.rindex(".old.")]
+        if (old / "was").exists() and not final.exists():
+            os.replace(old / "was", final)
+        shutil.rmtree(old, ignore_errors=True)
+    for draft in parent.glob(f".*{DRAFT}*"):
+        shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
 
 
 def seal(folder: Path) -> None:
@@ -113,6 +148,15 @@ def require_whole(folder: Path, what: str) -> None:
         raise InputError(f"{what} is not whole: {'; '.join(broken)}", where=str(folder))
 
 
+def require_folder_place(folder: Path) -> None:
+    """Raise MachineError where a file stands in the way of a folder that would be made."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise MachineError("a file is where a folder should be", where=str(there), fix="choose another place")
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one message."""
@@ -121,7 +165,13 @@ def disk_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         if is_disk_full(error):
             raise MachineError(
-                "no space left on the disk", where=str(path), fix="free some space; nothing was lost"
+                "no space left on the disk", where=str(path), fix="free some space; what was saved before is whole"
+            ) from error
+        if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+            raise MachineError(
+                f"a file and a folder are in each other's place ({error.strerror})",
+                where=str(path),
+                fix="choose another place",
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise MachineError("this place may not be written", where=str(path), fix="choose another folder") from error
@@ -132,7 +182,8 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether an error, from Python or from a Rust library that only passes text, says that the disk is full."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
-    return any(f"os error {code})" in str(error) for code in _FULL)
+    text = str(error)
+    return any(words in text for words in _TORCH_CANNOT_WRITE) or any(f"os error {code})" in text for code in _FULL)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,6 +12,11 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, not whether a promise is kept.
+settings.register_profile("lft", deadline=None)
+settings.load_profile("lft")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -2,6 +2,8 @@
 
 ``tiny_tokenizer()`` is a byte-level BPE trained on made-up sentences; ``tiny_model("llama", len(tokenizer))`` is a
 randomly initialised causal model of that family; ``save_tiny(folder, "llama")`` writes both as a model folder.
+``tiny_pair_tokenizer()``, ``tiny_pair_model("t5")`` and ``save_tiny_pair(folder, "t5")`` are their encoder-decoder kin:
+a Unigram vocabulary without a line break, as T5's.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "opt", "gpt2", "gpt_neox")
+PAIR_FAMILIES = ("t5", "t5-v1.1", "mt5")
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>")
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 CHAT_TEMPLATE = (
@@ -141,5 +144,71 @@ def save_tiny(folder: Path, family: str = "llama", *, vocab: int = 384, extra_ro
     model = tiny_model(family, len(tokenizer) + extra_rows, **kw)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, max_shard_size=shard)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def _trained_unigram(vocab: int) -> tuple[tuple[str, float], ...]:
+    """Pieces and scores in T5's order: <pad>, </s>, <unk>, then those learnt."""
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        initial_alphabet=list("▁abcdefghijklmnopqrstuvwxyz.,!?-[]NLEOI"),
+        show_progress=False,
+    )
+    unigram.train_from_iterator(sentences(500), trainer)
+    return tuple((piece, score) for piece, score in json.loads(unigram.to_str())["model"]["vocab"])
+
+
+def tiny_pair_tokenizer(vocab: int = 160) -> PreTrainedTokenizerBase:
+    """A T5 tokenizer (pad 0, eos 1, unk 2): white space becomes ▁, runs of it one, and a line break is lost."""
+    from transformers import T5Tokenizer
+
+    return T5Tokenizer(vocab=list(_trained_unigram(vocab)), extra_ids=0)
+
+
+def tiny_pair_model(family: str = "t5", vocab: int = 168, *, seed: int = 0, **kw: Any) -> PreTrainedModel:
+    """A randomly initialised float32 encoder-decoder, in eval mode.
+
+    ``t5`` has the tied head behind scaled states of v1.0; ``t5-v1.1`` and ``mt5`` have gated layers and a head of their
+    own, no scale. ``kw`` goes to the configuration.
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, MT5Config, T5Config
+
+    if family not in PAIR_FAMILIES:
+        raise ValueError(f"unknown family {family!r}; one of {', '.join(PAIR_FAMILIES)}")
+    sizes = {"vocab_size": vocab, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    own = {} if family == "t5" else {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}
+    config = (MT5Config if family == "mt5" else T5Config)(
+        **{**sizes, **own, "decoder_start_token_id": 0, "dropout_rate": 0.0, **kw}
+    )
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForSeq2SeqLM.from_config(config, dtype=torch.float32).eval()
+        if own:  # transformers 5 ties it at first; a checkpoint with two matrices unties it
+            model.lm_head.weight = torch.nn.Parameter(torch.randn(vocab, config.d_model) * config.d_model**-0.5)
+    finally:
+        torch.random.set_rng_state(state)
+    return model
+
+
+def save_tiny_pair(folder: Path, family: str = "t5", *, extra_rows: int = 8, **kw: Any) -> Path:
+    """Write a tiny encoder-decoder and its tokenizer as a model folder (safetensors) and return the folder."""
+    tokenizer = tiny_pair_tokenizer()
+    model = tiny_pair_model(family, len(tokenizer) + extra_rows, **kw)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

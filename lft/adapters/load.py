@@ -1,4 +1,4 @@
-"""An adapter put on its base, strictly: right base, right rows, every tensor used."""
+"""What was tuned, ready to generate: an adapter put on its base strictly, or a whole model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lft.base.attach import put_below, put_on, recorded_adapters
 from lft.base.binding import Binding
 from lft.base.device import device_and_dtype
 from lft.base.fingerprint import fingerprint
 from lft.base.load import load_model
-from lft.base.resolve import resolve_base
+from lft.base.quantize import quantization
+from lft.base.resolve import BaseRef, resolve_base
 from lft.errors import InputError
 from lft.files import require_whole
 from lft.recipe.schema import Base
@@ -19,7 +21,7 @@ from lft.recipe.schema import Base
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A base with an adapter on it, ready to generate."""
+    """A base with an adapter on it, or a model that was tuned whole, ready to generate."""
 
     model: Any
     tokenizer: Any
@@ -27,28 +29,68 @@ class Adapted:
     folder: Path
 
 
-def load_adapted(folder: Path, cache: Path, notify: Callable[[str], None]) -> Adapted:
-    """Load the base that an adapter names and put the adapter on it.
+def load_adapted(folder: Path, cache: Path, notify: Callable[[str], None], quantized: bool = True) -> Adapted:
+    """Load the base that an adapter names, the adapters that it was trained on, and the adapter.
 
     Args:
         folder: an adapter's folder, written by lft.
         cache: where converted bases and fingerprints are kept.
         notify: told what takes long.
+        quantized: quantize the base as it was at training (the adapter learned to work with its rounding); False puts
+            the adapter on the base as it is stored.
 
     Raises:
-        InputError: the folder is not whole, or the base is not the one it was trained on.
+        InputError: the folder is not whole, the base is not the one it was trained on, or an adapter below is gone or
+            changed.
+        MachineError: the base is quantized and bitsandbytes is missing.
     """
     if not folder.is_dir():
         raise InputError("there is no such adapter", where=str(folder), fix="look under runs/ for an adapter/ folder")
     binding = Binding.load(folder)
     require_whole(folder, "the adapter")
-    base = resolve_base(Base(model=binding.base, revision=binding.revision), cache, notify)
-    binding.require(fingerprint(base.folder, cache), where=str(folder))
     placement = device_and_dtype("auto")
-    model = load_model(base, placement.dtype, placement.device, notify=notify)
+    wanted = _base(binding, quantized, placement.device)
+    base = resolve_base(wanted, cache, notify)
+    identity = fingerprint(base.folder, cache)
+    binding.require(identity, where=str(folder))
+    lowers = recorded_adapters(binding, identity, folder)
+    stored = quantization(wanted, placement)
+    model = load_model(base, placement.dtype, placement.device, notify=notify, quantization=stored)
     tokenizer = _tokenizer(folder)
     _grow(model, binding, tokenizer)
-    return Adapted(_with_adapter(model, folder), tokenizer, binding, folder)
+    return Adapted(put_on(put_below(model, lowers, tokenizer), folder), tokenizer, binding, folder)
+
+
+def load_tuned(folder: Path, notify: Callable[[str], None]) -> Adapted:
+    """Load a model of which every weight was trained.
+
+    Args:
+        folder: a model's folder, written by lft.
+        notify: told what takes long.
+
+    Raises:
+        InputError: the folder is not whole.
+    """
+    binding = Binding.load(folder)
+    require_whole(folder, "the model")
+    placement = device_and_dtype("auto")
+    here = BaseRef(str(folder), "folder", folder, None, False)
+    notify(f"loading {folder}")
+    model = load_model(here, placement.dtype, placement.device, notify=notify)
+    return Adapted(model.eval(), _tokenizer(folder), binding, folder)
+
+
+def _base(binding: Binding, quantized: bool, device: str) -> Base:
+    if not quantized:
+        return Base(model=binding.base, revision=binding.revision)
+    fits = not (device == "cpu" and binding.compute_dtype == "float16")  # what a GPU computed in, a CPU may not
+    return Base(
+        model=binding.base,
+        revision=binding.revision,
+        quantize=binding.quantize,
+        double_quant=binding.double_quant,
+        compute_dtype=binding.compute_dtype if fits else "auto",
+    )
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -58,7 +100,7 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _grow(model: Any, binding: Binding, tokenizer: Any) -> None:
-    """The rows of added tokens, filled as at training; the adapter's own rows then replace them."""
+    """The rows of added tokens, filled as at training; the adapters' own rows then replace them."""
     from lft.base.tokens import grow_rows
 
     rows = model.get_input_embeddings().weight.shape[0]
@@ -66,18 +108,3 @@ def _grow(model: Any, binding: Binding, tokenizer: Any) -> None:
         grow_rows(model, binding.rows)
     if len(tokenizer) > binding.rows:
         raise InputError(f"its tokenizer has {len(tokenizer):,} tokens for {binding.rows:,} rows", where=binding.base)
-
-
-def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel, get_peft_model_state_dict
-
-    from lft.base.headers import read_header
-
-    adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False, local_files_only=True)
-    state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    saved = {info.name: tuple(info.shape) for info in read_header(folder / "adapter_model.safetensors")}
-    if saved != wanted:
-        odd = sorted(set(saved.items()) ^ set(wanted.items()))
-        raise InputError(f"the adapter does not fit its base, first at {odd[0][0]}", where=str(folder))
-    return adapted.eval()

@@ -1,26 +1,51 @@
-"""What an adapter belongs to: its base by content, saved beside the adapter and checked before it is put on."""
+"""What an adapter belongs to: its base by content and the adapters below it, saved beside the adapter and checked
+before it is put on."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
+from lft.base.configuration import canonical, differences
 from lft.base.files import read_json
 from lft.base.fingerprint import Fingerprint
 from lft.errors import InputError
 from lft.files import write_text
 
 BINDING_FILE = "lft.json"
-FORMAT = 1
+FORMAT = 2
+# What format 1 did not have yet, with the values that it meant.
+_SINCE_2: dict[str, Any] = {
+    "below": (),
+    "quantize": None,
+    "double_quant": True,
+    "compute_dtype": "auto",
+    "config": {},
+    "name": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """An adapter under another: where it was, and the sha256 of its weights."""
+
+    path: str
+    weights: str
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """An adapter's base and origin.
 
-    ``weights`` and ``tokenizer`` are the base's content fingerprints; ``rows`` are the embedding rows that the adapter
-    was trained with (more than the base's where a token was added); ``tags`` are the recipe's.
+    ``weights`` and ``tokenizer`` are the base's content fingerprints (of the base as it is stored, whether it was
+    quantized in memory or not); ``rows`` are the embedding rows that the adapter was trained with (more than the base's
+    where a token was added); ``tags`` are the recipe's. ``below`` lists adapters that it was trained on, lowest first.
+    ``quantize``, ``double_quant`` and ``compute_dtype`` are the recipe's: an adapter learned to work with the rounding
+    of that base, so it is put on the same by default. ``config`` is what the base's config.json says about its function
+    (``lft.base.configuration``; empty where it was not recorded), and ``name`` the adapter's own, from
+    ``output.adapter``.
     """
 
     base: str
@@ -31,15 +56,22 @@ class Binding:
     recipe: str
     tags: dict[str, tuple[str, ...]]
     lft: str
+    below: tuple[Below, ...] = ()
+    quantize: Literal["nf4", "fp4", "int8"] | None = None
+    double_quant: bool = True
+    compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    config: str = ""
+    name: str = ""
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:
         """Write ``lft.json`` into an adapter's folder."""
-        write_text(folder / BINDING_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        saved = {**asdict(self), "config": json.loads(self.config or "{}")}
+        write_text(folder / BINDING_FILE, json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Binding:
-        """Read ``lft.json``.
+        """Read ``lft.json``, also of earlier formats.
 
         Raises:
             InputError: the folder is no adapter made by lft, or the file is not one this version knows.
@@ -51,16 +83,20 @@ class Binding:
                 fix="give the adapter/ folder of a run, or the run with --run",
             )
         saved = read_json(folder / BINDING_FILE)
+        if isinstance(saved, dict) and saved.get("format", 0) not in range(1, FORMAT + 1):
+            raise InputError(
+                f"{BINDING_FILE} has format {saved.get('format')}", where=str(folder), fix="use a newer version of lft"
+            )
+        if isinstance(saved, dict) and saved["format"] == 1:
+            saved = {**_SINCE_2, **saved}
         if not isinstance(saved, dict) or set(saved) != {field.name for field in fields(cls)}:
             raise InputError(f"{BINDING_FILE} has other keys than this version knows", where=str(folder))
-        if saved["format"] != FORMAT:
-            raise InputError(
-                f"{BINDING_FILE} has format {saved['format']}", where=str(folder), fix="use a newer version of lft"
-            )
-        return cls(**saved)
+        config = canonical(saved["config"]) if saved["config"] else ""
+        return cls(**{**saved, "below": _below(saved["below"], folder), "config": config})
 
     def require(self, found: Fingerprint, where: str) -> None:
-        """Raise InputError unless a base is, bit for bit, the one that the adapter was trained on."""
+        """Raise InputError unless a base is the one that the adapter was trained on: bit for bit in its weights, and
+        of the same function by its configuration."""
         parts = {"weights": (self.weights, found.weights), "tokenizer": (self.tokenizer, found.tokenizer)}
         odd = [name for name, (wanted, there) in parts.items() if wanted != there]
         if odd:
@@ -69,5 +105,23 @@ class Binding:
                 f"this adapter was trained on another base: {' and '.join(odd)} differ "
                 f"({odd[0]} {wanted[:12]} wanted, {there[:12]} found)",
                 where=where,
-                fix=f"use {self.base}{'@' + self.revision if self.revision else ''} as it was at training",
+                fix=self._same_base,
             )
+        if self.config and found.config and (keys := differences(self.config, found.config)):
+            raise InputError(
+                f"the base computes something else than the one this adapter was trained on: its config.json differs "
+                f"in {', '.join(keys[:5])}",
+                where=where,
+                fix=self._same_base,
+            )
+
+    @property
+    def _same_base(self) -> str:
+        return f"use {self.base}{'@' + self.revision if self.revision else ''} as it was at training"
+
+
+def _below(saved: Any, folder: Path) -> tuple[Below, ...]:
+    try:
+        return tuple(Below(**entry) for entry in saved)
+    except TypeError:
+        raise InputError(f"{BINDING_FILE} does not say what is below this adapter", where=str(folder)) from None

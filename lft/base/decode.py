@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lft.base.load import ensure_pad
+from lft.base.positions import require_positions
+from lft.literal import encoded
 
 OnText = Callable[[str], None]
+
+
+class Restored(Protocol):
+    """Turns decoded text into what was meant: a prompt format may write line breaks in its own way."""
+
+    def __call__(self, decoded: str) -> str:
+        """The whole text."""
+
+    def settled(self, decoded: str) -> str:
+        """The part of an unfinished text that no further text can change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +72,73 @@ def generate(
     *,
     special: bool = True,
     stop: int | None = None,
+    restored: Restored | None = None,
     on_text: OnText | None = None,
 ) -> list[Answer]:
-    """Answers to prompts, as one left-padded batch.
+    """Answers to prompts, as one batch: left-padded for a decoder, right-padded for an encoder.
 
     Args:
-        model: a causal model.
+        model: a causal or an encoder-decoder model.
         tokenizer: its tokenizer.
-        prompts: prompts already in the model's format.
+        prompts: prompts already in the model's format, what the user said in them protected (``lft.literal``).
         decoding: how tokens are chosen; the seed makes it repeatable.
         special: whether the tokenizer adds BOS (false for chat, whose template writes it).
         stop: a token of the prompt format that ends an answer, beside EOS.
+        restored: undoes what the prompt format did to line breaks.
         on_text: called with text as it is made; for one prompt only.
+
+    Raises:
+        RecipeError: prompt and answer would be longer than the model has positions.
     """
     import torch
 
-    rows = [_prompt_ids(tokenizer, prompt, special) for prompt in prompts]
-    width, pad = max(map(len, rows)), ensure_pad(tokenizer)
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    paired = is_paired(model)
+    rows = [_prompt_ids(tokenizer, prompt, special, paired) for prompt in prompts]
+    pad = ensure_pad(tokenizer)
+    ids, mask = _padded(rows, pad, paired, model.device)
+    _require_room(model, ids.shape[1], decoding.max_new_tokens)
     stops = stop_ids(model, tokenizer, stop)
     training = model.training
     model.eval()
     torch.manual_seed(decoding.seed)
-    with torch.inference_mode():
+    with torch.no_grad():
         made = model.generate(
             input_ids=ids,
             attention_mask=mask,
             pad_token_id=pad,
             eos_token_id=stops,
-            streamer=_streamer(tokenizer, on_text),
+            streamer=_streamer(tokenizer, on_text, restored),
             **decoding.arguments(),
         )
     model.train(training)
-    return [_answer(tokenizer, row[width:].tolist(), stops) for row in made]
+    given = 1 if paired else ids.shape[1]  # a decoder with an encoder begins with its start token
+    return [_answer(tokenizer, row[given:].tolist(), stops, restored) for row in made]
+
+
+def is_paired(model: Any) -> bool:
+    """Whether a model is an encoder-decoder."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def _require_room(model: Any, prompt: int, new: int) -> None:
+    config = getattr(model, "config", None)
+    if config is not None:
+        fix = f"lower --max-new-tokens (now {new}) or shorten the prompt: together at most {{}}"
+        require_positions(config, prompt + new, f"a prompt of {prompt:,} tokens and its answer", fix)
+
+
+def _padded(rows: Sequence[list[int]], pad: int, right: bool, device: Any) -> tuple[Any, Any]:
+    """Ids and attention mask, both [B x the longest row]."""
+    import torch
+
+    width = max(map(len, rows))
+    spare = [[0] * (width - len(row)) for row in rows]
+    ids, mask = [], []
+    for row, gap in zip(rows, spare, strict=True):
+        filled, seen = [pad] * len(gap), [1] * len(row)
+        ids.append(row + filled if right else filled + row)
+        mask.append(seen + gap if right else gap + seen)
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def stop_ids(model: Any, tokenizer: Any, stop: int | None = None) -> list[int]:
@@ -103,29 +148,53 @@ def stop_ids(model: Any, tokenizer: Any, stop: int | None = None) -> list[int]:
     return sorted({tokenizer.eos_token_id, *listed} | ({stop} if stop is not None else set()))
 
 
-def _prompt_ids(tokenizer: Any, prompt: str, special: bool) -> list[int]:
-    ids: list[int] = tokenizer(prompt, add_special_tokens=special)["input_ids"]
+def _prompt_ids(tokenizer: Any, prompt: str, special: bool, paired: bool) -> list[int]:
+    ids = encoded(tokenizer, [prompt], add_special_tokens=special)[0]
+    eos = tokenizer.eos_token_id
     # T5-like tokenizers close every text with EOS; an open prompt must not end with it.
-    return ids[:-1] if special and ids[-1:] == [tokenizer.eos_token_id] and len(ids) > 1 else ids
+    opened = ids[:-1] if special and ids[-1:] == [eos] and len(ids) > 1 else ids
+    return [*opened, eos] if paired else opened
 
 
-def _answer(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> Answer:
+def _answer(tokenizer: Any, ids: list[int], stops: Sequence[int], restored: Restored | None) -> Answer:
     end = next((place for place, token in enumerate(ids) if token in stops), None)
     kept = ids if end is None else ids[:end]
-    return Answer(tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept), end is not None)
+    text = str(tokenizer.decode(kept, skip_special_tokens=True))
+    return Answer((restored(text) if restored else text).strip(), len(kept), end is not None)
 
 
-def _streamer(tokenizer: Any, on_text: OnText | None) -> Any:
+def _streamer(tokenizer: Any, on_text: OnText | None, restored: Restored | None) -> Any:
     if on_text is None:
         return None
     from transformers import TextStreamer
 
-    hand_on = on_text
+    passed = _Restoring(on_text, restored)
 
     class Forward(TextStreamer):  # type: ignore[misc]
         """Hands finished words on instead of printing them."""
 
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002
-            hand_on(text)
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            passed.take(text, stream_end)
 
     return Forward(tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+@dataclass(slots=True)
+class _Restoring:
+    """Text as it is made, restored, and handed on no sooner than it stands."""
+
+    hand_on: OnText
+    restored: Restored | None
+    decoded: str = ""
+    told: int = 0
+
+    def take(self, text: str, last: bool) -> None:
+        """The next stretch of decoded text, and whether it is the last."""
+        if self.restored is None:
+            self.hand_on(text)
+            return
+        self.decoded += text
+        ready = self.restored(self.decoded) if last else self.restored.settled(self.decoded)
+        if len(ready) > self.told:
+            self.hand_on(ready[self.told :])
+            self.told = len(ready)

@@ -21,6 +21,7 @@ WANTED = (
 )  # fmt: skip
 # Subfolders hold other formats; `consolidated` and the variants are second copies of the same weights.
 UNWANTED = ("*/*", "consolidated*", "*.fp16.safetensors", "*.bf16.safetensors", "*.fp32.safetensors", "vocab.*.bin")
+DIFF_RECORD = "diff.json"  # in a folder that holds a weight difference (lft.base.diff)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 _LOGIN = "log in with `hf auth login`"
 
@@ -110,15 +111,15 @@ def _ask(request: _Request) -> Any:
 
 
 def _cached(request: _Request) -> Path | None:
-    """The cached snapshot if it holds a whole model."""
+    """The cached snapshot if it holds a whole model or a weight difference."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = request.snapshot(local=True)
     except LocalEntryNotFoundError:
         return None
-    whole = (folder / "config.json").exists() and ((folder / SINGLE).exists() or (folder / INDEX).exists())
-    return folder if whole else None
+    weights = any((folder / name).exists() for name in (SINGLE, INDEX, DIFF_RECORD))
+    return folder if weights and (folder / "config.json").exists() else None
 
 
 def _room(size: int, repo: str) -> None:

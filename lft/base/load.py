@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lft.base.files import Notify
+from lft.base.quantize import Quantization, require_quantized, settle
 from lft.base.resolve import BaseRef
 from lft.errors import InputError, MachineError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
 )  # fmt: skip
+# Encoder-decoders by model_type; others (BART, Pegasus, T5Gemma ...) lay out their sides and their start differently.
+ENCODER_DECODERS = ("t5", "mt5")
 
 
 def load_tokenizer(ref: BaseRef) -> PreTrainedTokenizerBase:
@@ -70,6 +73,11 @@ def load_config(ref: BaseRef) -> PretrainedConfig:
         raise InputError(what, where=_where(ref), fix=_config_fix(ref, known)) from error
 
 
+def is_encoder_decoder(ref: BaseRef) -> bool:
+    """Whether the base reads with an encoder and writes with a decoder (T5, mT5), by its configuration alone."""
+    return load_config(ref).model_type in ENCODER_DECODERS
+
+
 def _model_type(ref: BaseRef) -> str:
     try:
         return str(json.loads((ref.folder / "config.json").read_bytes()).get("model_type") or "")
@@ -89,8 +97,9 @@ def load_model(
     device: str,
     attention: str = "sdpa",
     notify: Notify | None = None,
+    quantization: Quantization | None = None,
 ) -> PreTrainedModel:
-    """The base model as a causal language model with every weight from the checkpoint.
+    """The base model as a causal or encoder-decoder language model with every weight from the checkpoint.
 
     Args:
         ref: a resolved base.
@@ -98,15 +107,23 @@ def load_model(
         device: "cpu", "cuda" or "cuda:N"; weights go there directly, without a second copy in memory.
         attention: sdpa, eager or flash_attention_2.
         notify: called when the checkpoint holds weights that this model does not use.
+        quantization: store the linear layers in 4 or 8 bit; ``dtype`` is then that of all the rest.
 
     Raises:
-        InputError: not a causal model, or weights missing or of another shape.
+        InputError: another kind of model, float16 for an encoder-decoder, weights missing or of another shape, or no
+            layer that could be quantized.
         MachineError: not enough memory, or a package that the attention needs is missing.
     """
     config = load_config(ref)
-    _require_causal(ref, config)
-    model, loading = _from_pretrained(ref, config, dtype, device, attention)
+    if config.model_type in ENCODER_DECODERS:
+        _require_no_float16(ref, dtype)
+    else:
+        _require_causal(ref, config)
+    model, loading = _from_pretrained(ref, config, dtype, device, attention, quantization)
     _require_whole(ref, loading)
+    if quantization is not None:
+        require_quantized(model, quantization, _where(ref))
+        settle(model)
     unused = sorted(loading["unexpected_keys"])
     if unused and notify:
         notify(f"{len(unused)} tensors of the checkpoint are not used by this model: {', '.join(unused[:3])}")
@@ -117,23 +134,43 @@ def _require_causal(ref: BaseRef, config: PretrainedConfig) -> None:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     brings_code = ref.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not brings_code:
+    decoder = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not config.is_encoder_decoder  # BART's decoder alone
+    if not decoder and not brings_code:
         raise InputError(
             f"model_type {config.model_type!r} is not a causal language model",
             where=ref.written,
-            fix="choose a decoder-only base model (LLaMA, OPT, Mistral, Qwen, Gemma, GPT-2 ...)",
+            fix="choose a decoder-only base model (LLaMA, OPT, Mistral, Qwen, Gemma, GPT-2 ...), T5, mT5 or FLAN-T5",
+        )
+
+
+def _require_no_float16(ref: BaseRef, dtype: torch.dtype) -> None:
+    import torch
+
+    if dtype == torch.float16:
+        raise InputError(
+            "T5's activations overflow in float16, and the loss becomes NaN",
+            where=ref.written,
+            fix="set base.dtype: bfloat16 or float32",
         )
 
 
 def _from_pretrained(
-    ref: BaseRef, config: PretrainedConfig, dtype: torch.dtype, device: str, attention: str
+    ref: BaseRef,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    device: str,
+    attention: str,
+    quantization: Quantization | None,
 ) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    placed = {} if device == "cpu" else {"device_map": {"": device}}
+    kind = AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else AutoModelForCausalLM
+    placed: dict[str, Any] = {} if device == "cpu" else {"device_map": {"": device}}
+    if quantization is not None:
+        placed["quantization_config"] = quantization.config()
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = kind.from_pretrained(
             ref.folder,
             config=config,
             dtype=dtype,

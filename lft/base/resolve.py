@@ -10,7 +10,7 @@ from typing import Literal
 from lft.base.files import Notify, read_json
 from lft.base.gguf import converted
 from lft.base.headers import read_headers
-from lft.base.hub import fetch
+from lft.base.hub import DIFF_RECORD, fetch
 from lft.base.package import SCHEME, package_model
 from lft.errors import InputError, RecipeError
 from lft.recipe.schema import Base
@@ -96,6 +96,12 @@ def _nearest(path: Path) -> str:
 
 def check_folder(folder: Path, written: str) -> None:
     """Raise InputError unless a folder holds a configuration and whole safetensors weights."""
+    if (folder / DIFF_RECORD).exists():
+        raise InputError(
+            "this is a weight difference, not a model",
+            where=written,
+            fix=f"make the model of it: lft base diff apply BASE {written} NEW-FOLDER",
+        )
     if not (folder / "config.json").exists():
         if (folder / "adapter_config.json").exists():
             what, fix = "this is an adapter, not a base model", "give its base as base.model"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,27 +35,33 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, token
     """Give each text one id in the tokenizer and a row in the model, both changed in place.
 
     New rows are the mean of the existing ones, in the input embedding and in an untied output head, so the first logits
-    of a new token are middling and no seed plays a part. Existing rows and tied weights stay as they are.
-    Raises InputError when the tokenizer does not keep a token in one piece.
+    of a new token are middling and no seed plays a part. Existing rows and tied weights stay as they are, but for an
+    encoder-decoder's: its added token is a line break, which it must write, and its spare rows were trained never to be
+    written. Raises InputError when the tokenizer does not keep a token in one piece.
     """
     ids = extend_tokenizer(tokenizer, tokens)
     before = int(model.get_input_embeddings().weight.shape[0])
     after = max(before, len(tokenizer))
     if after > before:
         grow_rows(model, after)
+    if ids and model.config.is_encoder_decoder:
+        _start_at_mean(model, ids)
     return AddedTokens(tuple(tokens), ids, before, after)
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
     """Give each text one id in the tokenizer alone (enough to prepare data); a text that has one keeps it.
 
+    A marker is special, so that it is left out of answers; white space (a line break) is text like any other.
     Raises InputError when the tokenizer does not keep a token in one piece.
     """
     from transformers import AddedToken
 
     # special: never split, and left out by skip_special_tokens; no strip: the spaces around it are kept.
-    marks = [AddedToken(text, special=True, normalized=False, lstrip=False, rstrip=False) for text in tokens]
-    tokenizer.add_tokens(marks, special_tokens=True)
+    for text in tokens:
+        special = not text.isspace()
+        mark = AddedToken(text, special=special, normalized=False, lstrip=False, rstrip=False)
+        tokenizer.add_tokens([mark], special_tokens=special)
     return tuple(_single_id(tokenizer, text) for text in tokens)
 
 
@@ -65,7 +72,7 @@ def _single_id(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
         raise InputError(
             f"this tokenizer does not keep {text!r} as one token",
             where=type(tokenizer).__name__,
-            fix="set data.eoi: text, which writes the marker as plain text",
+            fix="set data.newlines: marker" if text.isspace() else "set data.eoi: text, which writes it as plain text",
         )
     return int(number)
 
@@ -78,7 +85,8 @@ def grow_rows(model: PreTrainedModel, after: int) -> None:
     tied = is_tied(model)
     device = model.get_input_embeddings().weight.device
     # The library first fills new rows at random; forking keeps that from moving the run's random numbers.
-    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with torch.no_grad(), fork, _head_stays_apart(model, tied):
         model.resize_token_embeddings(after, mean_resizing=False)
         _fill_with_mean(model.get_input_embeddings().weight, before)
         head = model.get_output_embeddings()
@@ -87,6 +95,40 @@ def grow_rows(model: PreTrainedModel, after: int) -> None:
         _fill_with_mean(head.weight, before)
         if getattr(head, "bias", None) is not None:
             head.bias[before:] = head.bias[:before].double().mean().to(head.bias.dtype)
+
+
+@contextmanager
+def _head_stays_apart(model: PreTrainedModel, tied: bool) -> Iterator[None]:
+    """Keep resizing from tying a head that is not tied.
+
+    T5 v1.1, FLAN-T5 and mT5 have a head of their own, but transformers 5 says of all of them that it is tied, undoes
+    that where the checkpoint shows otherwise, and ties anew when rows are added: the head would be lost in silence.
+    """
+    if tied or not isinstance(model._tied_weights_keys, dict):
+        yield
+        return
+    head = f"{_name_of(model, model.get_output_embeddings())}.weight"
+    model._tied_weights_keys = {name: to for name, to in model._tied_weights_keys.items() if name != head}
+    try:
+        yield
+    finally:
+        del model._tied_weights_keys  # the class's own are seen again
+
+
+def _start_at_mean(model: PreTrainedModel, ids: Sequence[int]) -> None:
+    """Rows ``ids`` of embedding and head become the mean of the head's other rows, so that their logits are middling.
+
+    One row for both, also where the head is untied: that is how PEFT keeps added tokens of these models.
+    """
+    import torch
+
+    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    kept = torch.ones(head.shape[0], dtype=torch.bool, device=head.device)
+    kept[list(ids)] = False
+    with torch.no_grad():
+        mean = head[kept].mean(dim=0, dtype=torch.float64)
+        for weight in (head, embedding):
+            weight[list(ids)] = mean.to(weight.dtype)
 
 
 def _fill_with_mean(weight: torch.Tensor, before: int) -> None:
@@ -118,6 +160,8 @@ def token_training(model: PreTrainedModel, added: AddedTokens) -> dict[str, list
     """
     ids = list(added.ids)
     names = [_name_of(model, model.get_input_embeddings())]
+    if model.config.is_encoder_decoder:
+        return dict.fromkeys(names, ids)  # PEFT has the head follow, tied or not, as it does wherever it is loaded
     head = model.get_output_embeddings()
     tied = is_tied(model)
     if head is not None and tied != bool(model.config.get_text_config().tie_word_embeddings):

@@ -33,13 +33,24 @@ def quiet_libraries() -> None:
 
 
 class ProgressLine:
-    """A line that rewrites itself on a terminal; elsewhere a line every few seconds, so that logs stay short."""
+    """A line that rewrites itself on a terminal; elsewhere a line every few seconds, so that logs stay short.
+
+    As a context manager it ends its line when the block ends, so that an error message begins on a line of its own.
+    """
 
     def __init__(self, every: float = 10.0) -> None:
         self.live = sys.stdout.isatty()
         self.every = every
         self.printed_at = 0.0
         self.open = False
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.open:
+            print(flush=True)
+            self.open = False
 
     def update(self, text: str, *, last: bool = False) -> None:
         """Show the newest state."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from lft.cli.recipes import OverridesArgument, RecipeArgument
 if TYPE_CHECKING:
     from lft.data.audit import Audit, SplitAudit
     from lft.recipe.schema import Recipe
-    from lft.train.batches import Row
+    from lft.train.batches import PackedRows, Row, StreamedRows
 
 app = typer.Typer(
     help="Look at training data: preview, audit.", add_completion=False, rich_markup_mode=None, no_args_is_help=True
@@ -37,14 +38,15 @@ def preview(
     quiet_libraries()
     from lft.errors import RecipeError
 
-    resolved = load_recipe(recipe, overrides or ())
-    packed, tokenizer = _packed(resolved.recipe)
-    if start >= len(packed):
-        raise RecipeError(f"there are {len(packed)} rows; --start {start} is past the last")
-    for number in range(start, min(start + rows, len(packed))):
-        for line in _row_lines(packed[number], number, tokenizer, ids, sys.stdout.isatty()):
+    packed, tokenizer = _packed(load_recipe(recipe, overrides or ()).recipe)
+    total = len(packed) if isinstance(packed, Sized) else None
+    if total is not None and start >= total:
+        raise RecipeError(f"there are {total} rows; --start {start} is past the last")
+    for number, row in enumerate(_some(packed, start, rows), start):
+        for line in _row_lines(row, number, tokenizer, ids, sys.stdout.isatty()):
             typer.echo(line)
-    typer.echo(f"\n{len(packed)} rows in all; more with --start and --rows")
+    count = "rows as they stream, again and again" if total is None else f"{total} rows in all"
+    typer.echo(f"\n{count}; more with --start and --rows")
 
 
 @app.command()
@@ -56,10 +58,11 @@ def audit(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     from lft.data.audit import audit as audited
     from lft.data.sources import open_split
     from lft.data.tokens import Encoder
+    from lft.train.inputs import open_base
 
     checked = load_recipe(recipe, overrides or ()).recipe
     data, seed, cache = checked.data, checked.train.seed, cache_folder()
-    tokenizer, form = _tokenizer(checked)
+    _, tokenizer, form = open_base(checked, cache, typer.echo)
     train = open_split(data, "train", seed=seed, notify=typer.echo, cache=cache)
     validation = open_split(data, "validation", seed=seed, notify=typer.echo, cache=cache)
     assert train is not None
@@ -71,47 +74,38 @@ def audit(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
         raise typer.Exit(3)
 
 
-def _tokenizer(recipe: Recipe) -> tuple[Any, Any]:
-    from lft.base.load import load_tokenizer
-    from lft.base.resolve import resolve_base
-    from lft.base.tokens import extend_tokenizer
-    from lft.data.prompts import prompt_format
+def _packed(recipe: Recipe) -> tuple[PackedRows | StreamedRows, Any]:
+    """The very rows of `lft finetune`, and the tokenizer."""
+    from lft.train.inputs import open_base, train_rows
 
-    tokenizer = load_tokenizer(resolve_base(recipe.base, cache_folder(), typer.echo))
-    form = prompt_format(recipe.data.prompt, recipe.data.eoi, tokenizer)
-    extend_tokenizer(tokenizer, form.added_tokens)
-    return tokenizer, form
+    _, tokenizer, form = open_base(recipe, cache_folder(), typer.echo)
+    return train_rows(recipe, tokenizer, form, cache_folder(), typer.echo)[0], tokenizer
 
 
-def _packed(recipe: Recipe) -> tuple[Any, Any]:
-    from lft.data.prepare import prepare
-    from lft.data.sources import open_split
-    from lft.data.tokens import Encoder
+def _some(packed: PackedRows | StreamedRows, start: int, rows: int) -> Iterator[Row]:
     from lft.train.batches import PackedRows
 
-    data, cache = recipe.data, cache_folder()
-    tokenizer, form = _tokenizer(recipe)
-    examples = open_split(data, "train", seed=recipe.train.seed, notify=typer.echo, cache=cache)
-    assert examples is not None
-    prepared = prepare(examples, Encoder(tokenizer, form, data.max_length, data.overlong), cache, typer.echo)
-    return PackedRows(prepared, data.max_length if data.packing else None), tokenizer
+    if isinstance(packed, PackedRows):
+        return (packed[number] for number in range(start, min(start + rows, len(packed))))
+    return islice(packed, start, start + rows)
 
 
 def _row_lines(row: Row, number: int, tokenizer: Any, ids: bool, colour: bool) -> Iterator[str]:
-    from lft.data.preview import token_views
+    from lft.data.preview import sides_of, token_views
 
     total = sum(len(segment.tokens) for segment in row)
     yield f"row {number}: {len(row)} sequences, {total:,} tokens"
     for place, segment in enumerate(row):
-        tokens = segment.tokens
-        head = f"sequence {place} · example {segment.example} · {tokens.supervised:,} of {len(tokens):,} in the loss "
-        yield f"{'─' * 2} {head}{'─' * max(76 - len(head), 0)}"
-        views = list(token_views(tokens, tokenizer))
-        if ids:
-            for view in views:
-                yield f"{view.id:>7}  {'label' if view.supervised else '-':<5}  {view.text!r}"
-        else:
-            yield _painted(views, colour)
+        for side, tokens in sides_of(segment.tokens):
+            name = side or f"sequence {place}"
+            head = f"{name} · example {segment.example} · {tokens.supervised:,} of {len(tokens):,} in the loss "
+            yield f"{'─' * 2} {head}{'─' * max(76 - len(head), 0)}"
+            views = list(token_views(tokens, tokenizer))
+            if ids:
+                for view in views:
+                    yield f"{view.id:>7}  {'label' if view.supervised else '-':<5}  {view.text!r}"
+            else:
+                yield _painted(views, colour)
 
 
 def _painted(views: list[Any], colour: bool) -> str:
@@ -152,9 +146,22 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         f"  too long   {counts.overlong:,} ({counts.overlong / counts.examples:.1%}): {counts.dropped:,} dropped, "
         f"{counts.truncated:,} truncated, {counts.split:,} split; {counts.tokens_cut:,} tokens cut"
     )
+    if counts.starts_masked:
+        yield f"             {counts.starts_masked:,} first tokens of later parts not trained"
+    if counts.inputs_overlong or counts.outputs_overlong:
+        yield f"             {counts.inputs_overlong:,} by their input, {counts.outputs_overlong:,} by their output"
+    if counts.spaces_lost or counts.unknown or counts.respelt:
+        yield (
+            f"  not kept   {counts.spaces_lost:,} spaces or tabs, {counts.unknown:,} unknown stretches; "
+            f"{counts.respelt:,} texts respelt"
+        )
     share = counts.eos_trained / max(counts.kept, 1)
     yield f"  end token  trained in {counts.eos_trained:,} of {counts.kept:,} sequences ({share:.1%})"
     yield f"  empty      {counts.empty:,} outputs; {counts.retokenised:,} answers tokenised apart from their prompt"
+    if counts.empty_turns:
+        yield f"             {counts.empty_turns:,} empty answers within conversations, read but not trained"
+    if counts.specials:
+        yield f"  spelt out  {counts.specials:,} special tokens in the texts, kept as text"
     yield f"  twice      {split.duplicate_outputs:,} outputs, {split.duplicate_inputs:,} inputs"
     yield f"  length     median {split.median:,}, 95 % {split.p95:,}, longest {counts.longest:,} tokens"
     most = max((entry.count for entry in split.histogram), default=0)

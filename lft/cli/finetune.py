@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +12,12 @@ import typer
 from lft.cli.common import ProgressLine, cache_folder, duration, quiet_libraries, size
 
 if TYPE_CHECKING:
+    from lft.recipe.schema import Recipe
     from lft.train.events import Event, Step
-    from lft.train.run import Inputs, Outcome
+    from lft.train.folder import RunFolder
+    from lft.train.inputs import Inputs
+    from lft.train.launch import Node
+    from lft.train.run import Outcome
 
 
 def finetune(
@@ -20,28 +25,85 @@ def finetune(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. train.epochs=1")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with this run folder from its newest checkpoint")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="prepare the data, show the plan, train nothing")] = False,
+    nodes: Annotated[int | None, typer.Option(help="machines; the same as launch.nodes=N")] = None,
+    node_rank: Annotated[int, typer.Option(help="which of them this is, from 0")] = 0,
+    rdzv: Annotated[str | None, typer.Option(help="HOST:PORT of machine 0, where they meet")] = None,
+    hostfile: Annotated[Path | None, typer.Option(help="DeepSpeed's hostfile instead of these three")] = None,
+    max_restarts: Annotated[int | None, typer.Option(help="the same as launch.max_restarts=N")] = None,
 ) -> None:
-    """Train what a recipe says, and save an adapter that was read back."""
+    """Train what a recipe says, and save an adapter or a model that was read back."""
     from lft.errors import RecipeError
-    from lft.recipe import load_recipe
 
+    if resume and "=" in recipe:  # with --resume there is no recipe to name: the first word is an override
+        recipe, overrides = "", [recipe, *(overrides or ())]
     if bool(recipe) == (resume is not None):
         raise RecipeError("give a recipe, or --resume with a run folder", fix="lft finetune recipes/quickstart.yaml")
-    resolved = load_recipe(str(resume / "recipe.yaml") if resume else recipe, overrides or ())
+    given = {"launch.nodes": nodes, "launch.max_restarts": max_restarts}
+    overrides = [*(overrides or ()), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    asked = _asked(recipe, overrides, resume)
     quiet_libraries()
+    from lft.train.launch import Node, from_hostfile
+
+    node = Node(node_rank, rdzv)
+    if hostfile:
+        where, node = from_hostfile(hostfile, asked.launch)
+        asked = asked.model_copy(update={"launch": where})
+    node.require(asked.launch)
+    signal = _run(asked, node, resume, dry_run)
+    if signal is not None:
+        raise typer.Exit(128 + signal)
+
+
+def _asked(recipe: str, overrides: list[str], resume: Path | None) -> Recipe:
+    """The recipe, or that of the run that is gone on with: it may run elsewhere, but it stays the same run."""
+    from lft.errors import RecipeError
+    from lft.recipe import load_recipe
     from lft.train.folder import RunFolder
-    from lft.train.run import finetune as train
-    from lft.train.run import prepare_inputs
+
+    if resume is None:
+        return load_recipe(recipe, overrides).recipe
+    RunFolder.open(resume)
+    if odd := [text for text in overrides if not text.startswith("launch.")]:
+        raise RecipeError(
+            f"{odd[0]!r} would make it another run", where=str(resume), fix="only launch.* may change; start a new run"
+        )
+    return load_recipe(str(resume / "recipe.yaml"), overrides).recipe
+
+
+def _run(recipe: Recipe, node: Node, resume: Path | None, dry_run: bool) -> int | None:
+    """The signal that interrupted the run, if one did."""
+    from lft.train.folder import RunFolder
+    from lft.train.inputs import prepare_inputs
+    from lft.train.launch import launch
+    from lft.train.zero import require_engine
 
     screen = Screen()
-    inputs = prepare_inputs(resolved.recipe, cache_folder(), screen.show)
-    if dry_run:
-        screen.plan(inputs)
-        return
-    outcome = train(inputs, screen.show, RunFolder.open(resume) if resume else None)
+    folder = RunFolder(resume) if resume else None
+    with screen.progress:
+        inputs = prepare_inputs(recipe, cache_folder(), screen.show, folder.read_lock() if folder else None)
+        if dry_run:
+            screen.plan(inputs)
+            return None
+        if recipe.launch.engine == "none":
+            return _alone(inputs, screen, folder)
+        require_engine(recipe.launch, inputs.placement.device, screen.show)
+    return launch(inputs.recipe, node, cache_folder(), resume, lambda job: ["-m", "lft.cli.worker", str(job)])
+
+
+def _alone(inputs: Inputs, screen: Screen, folder: RunFolder | None) -> int | None:
+    """The run in this process; where a second Ctrl-C ends it, what was saved last is told."""
+    from lft.train.faults import last_safe
+    from lft.train.run import finetune as train
+
+    screen.run = folder.path if folder else None
+    try:
+        outcome = train(inputs, screen.show, folder)
+    except KeyboardInterrupt:
+        screen.progress.open = screen.progress.live  # the terminal has shown ^C
+        screen.progress.line(last_safe(screen.run))
+        raise
     screen.end(outcome)
-    if outcome.signal is not None:
-        raise typer.Exit(128 + outcome.signal)
+    return outcome.signal
 
 
 class Screen:
@@ -49,6 +111,7 @@ class Screen:
 
     def __init__(self) -> None:
         self.progress = ProgressLine()
+        self.run: Path | None = None  # the run folder, as soon as something in it can be gone on from
 
     def show(self, event: Event) -> None:
         """One event."""
@@ -63,6 +126,8 @@ class Screen:
                 self.progress.line(text)
             case Saved(what, path):
                 self.progress.line(f"saved {what}: {path}")
+                if what == "checkpoint":
+                    self.run = path.parents[1]
             case Sample(when, prompt, text):
                 self.progress.line(f"\n{when} training: {prompt}")
                 self.progress.line(textwrap.indent(_wrapped(text), "  ") + "\n")
@@ -77,13 +142,13 @@ class Screen:
         """How it ended, and what to type next."""
         if outcome.signal is not None:
             self.progress.line(f"interrupted after step {outcome.steps}; go on with:")
-            self.progress.line(f"  lft finetune --resume {outcome.folder}")
+            self.progress.line(f"  lft finetune --resume {quote(str(outcome.folder))}")
             return
         if outcome.before is not None and outcome.after is not None and outcome.fall is not None:
             fell = f"fell by {outcome.fall:.1%}" if outcome.fall >= 0 else f"rose by {-outcome.fall:.1%}"
             self.progress.line(f"validation loss {fell}: {outcome.before:.4f} -> {outcome.after:.4f}")
         self.progress.line(f"{outcome.steps:,} steps in {duration(outcome.seconds)}")
-        self.progress.line(f'try it: lft generate --run {outcome.folder} "your instruction"')
+        self.progress.line(f'try it: lft generate --run {quote(str(outcome.folder))} "your instruction"')
 
 
 def step_line(step: Step) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ from lft.cli.common import ProgressLine, cache_folder, quiet_libraries
 if TYPE_CHECKING:
     from lft.base.decode import Decoding
     from lft.data.example import Turn
-    from lft.evaluate.answer import Answerer
+    from lft.evaluate.answer import Answerer, Prompt
 
 RunOption = Annotated[Path | None, typer.Option(help="a run folder: its adapter is used")]
 AdapterOption = Annotated[Path | None, typer.Option(help="an adapter's folder")]
@@ -49,11 +51,14 @@ def generate(
     if (prompts is None) != (output is None):
         raise RecipeError("--prompts and --output go together", fix="--prompts in.txt --output out.jsonl")
     _one_source(run, adapter)
+    if prompt is not None and not prompt.strip():
+        raise RecipeError("the instruction is empty", fix='lft generate --run RUN "Write ..."')
+    if output is not None:
+        _require_file_place(output)
+    decoding = _decoding(max_new_tokens, top_p, temperature, greedy, beams, seed, repetition_penalty)
     quiet_libraries()
-    from lft.base.decode import Decoding
     from lft.evaluate.answer import read_prompts
 
-    decoding = Decoding(max_new_tokens, top_p, temperature, greedy, beams, seed, repetition_penalty)
     asked = read_prompts(prompts) if prompts else None
     answerer = _open(run, adapter)
     if asked is not None and output is not None:
@@ -74,11 +79,10 @@ def chat(
 ) -> None:
     """Talk to a base model with an adapter; an empty line or Ctrl-D ends it, /new forgets what was said."""
     _one_source(run, adapter)
+    decoding = _decoding(max_new_tokens, top_p, temperature, greedy, 1, seed, repetition_penalty)
     quiet_libraries()
-    from lft.base.decode import Decoding
     from lft.data.example import Turn
 
-    decoding = Decoding(max_new_tokens, top_p, temperature, greedy, 1, seed, repetition_penalty)
     answerer = _open(run, adapter)
     if not answerer.holds_history:
         typer.echo(f"the format {answerer.form.name} holds one turn: each message is answered by itself", err=True)
@@ -89,6 +93,36 @@ def chat(
             continue
         history = (*(history if answerer.holds_history else ()), Turn("user", text))
         history = (*history, Turn("assistant", _spoken(answerer, history, decoding)))
+
+
+def _decoding(
+    max_new_tokens: int, top_p: float, temperature: float, greedy: bool, beams: int, seed: int, penalty: float
+) -> Decoding:
+    """The sampling settings; flags that would be ignored are an error."""
+    from lft.base.decode import Decoding
+    from lft.errors import RecipeError
+
+    usual, chosen = Decoding(), Decoding(max_new_tokens, top_p, temperature, greedy, beams, seed, penalty)
+    named = {"--greedy": greedy, f"--beams {beams}": beams > 1}
+    fixed = [flag for flag, given in named.items() if given]
+    sampling = {"--top-p": top_p != usual.top_p, "--temperature": temperature != usual.temperature}
+    odd = [*fixed[1:], *(flag for flag, given in sampling.items() if fixed and given)]
+    if odd:
+        raise RecipeError(
+            f"{fixed[0]} does not sample, so {' and '.join(odd)} would be ignored",
+            fix=f"leave out {fixed[0]} or {' and '.join(odd)}",
+        )
+    return chosen
+
+
+def _require_file_place(output: Path) -> None:
+    """Before anything is answered: a file can stand at this path."""
+    from lft.errors import RecipeError
+    from lft.files import require_folder_place
+
+    if output.is_dir():
+        raise RecipeError(f"--output {output} is a folder", fix=f"name a file in it: --output {output / 'out.jsonl'}")
+    require_folder_place(output.parent)
 
 
 def _one_source(run: Path | None, adapter: Path | None) -> None:
@@ -102,41 +136,63 @@ def _one_source(run: Path | None, adapter: Path | None) -> None:
 
 def _open(run: Path | None, adapter: Path | None) -> Answerer:
     from lft.evaluate.answer import open_answerer
+    from lft.train.folder import RunFolder
 
+    if run is not None and not run.is_dir():
+        RunFolder.open(run)
     folder = run or adapter
     assert folder is not None
     return open_answerer(folder, cache_folder(), lambda text: typer.echo(text, err=True))
 
 
 def _answer_one(answerer: Answerer, prompt: str, decoding: Decoding, stream: bool) -> None:
-    answer = answerer.answer([prompt], decoding, _write if stream else None)[0]
-    typer.echo("" if stream else answer.text)
+    from lft.evaluate.answer import Prompt
+
+    if stream:
+        with _ended_line():
+            answer = answerer.answer([Prompt(prompt)], decoding, _write)[0]
+    else:
+        answer = answerer.answer([Prompt(prompt)], decoding)[0]
+        typer.echo(answer.text)
     if not answer.finished:
         typer.echo(f"(cut at --max-new-tokens {decoding.max_new_tokens})", err=True)
 
 
-def _answer_file(answerer: Answerer, prompts: list[str], output: Path, decoding: Decoding, batch: int) -> None:
+def _answer_file(answerer: Answerer, prompts: list[Prompt], output: Path, decoding: Decoding, batch: int) -> None:
     from lft.evaluate.answer import answer_file
 
-    line = ProgressLine()
-    for done in answer_file(answerer, prompts, output, decoding, batch):
-        line.update(f"{done} of {len(prompts)} answered", last=done == len(prompts))
-    line.line(f"written: {output}")
+    with ProgressLine() as line:
+        for done in answer_file(answerer, prompts, output, decoding, batch):
+            line.update(f"{done} of {len(prompts)} answered", last=done == len(prompts))
+        line.line(f"written: {output}")
 
 
 def _typed() -> str | None:
     """A line from the user; None at the end."""
+    person = sys.stdin.isatty()
     try:
-        text = input("> " if sys.stdin.isatty() else "").strip()
+        text = input("> " if person else "").strip()
     except EOFError:
+        if person:
+            typer.echo()  # Ctrl-D leaves the cursor behind the prompt
         return None
     return text or None
 
 
 def _spoken(answerer: Answerer, history: tuple[Turn, ...], decoding: Decoding) -> str:
-    answer = answerer.reply([history], decoding, _write)[0]
-    typer.echo("\n")
+    with _ended_line():
+        answer = answerer.reply([history], decoding, _write)[0]
+    typer.echo()
     return answer.text
+
+
+@contextmanager
+def _ended_line() -> Iterator[None]:
+    """However the words stop coming, what is said next begins on a line of its own."""
+    try:
+        yield
+    finally:
+        typer.echo()
 
 
 def _write(text: str) -> None:

@@ -31,10 +31,13 @@ class Command:
 
 COMMANDS: Final = {
     "finetune": Command("lft.cli.finetune", "finetune", "Train what a recipe says."),
+    "plan": Command("lft.cli.plan", "plan", "Say what a run will take: memory, batch, time, disk, launch line."),
     "generate": Command("lft.cli.generate", "generate", "Write text with a base model and an adapter."),
     "chat": Command("lft.cli.generate", "chat", "Talk to a base model with an adapter."),
     "data": Command("lft.cli.data", "app", "Look at training data: preview, audit."),
+    "runs": Command("lft.cli.runs", "app", "Run folders: list, show, compare, report."),
     "recipes": Command("lft.cli.recipes", "app", "Recipes: list, show, check, schema, new."),
+    "base": Command("lft.cli.base", "app", "Base models: fingerprint, weight differences."),
 }
 
 # SIGPIPE's number: what a shell reports for any tool whose reader went away.

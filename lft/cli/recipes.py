@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from lft.recipe.catalogue import CatalogueEntry
+
+_COLUMNS: Final = 80
 
 app = typer.Typer(
     help="Recipes: list, show, check, schema, new.", add_completion=False, rich_markup_mode=None, no_args_is_help=True
@@ -17,22 +22,47 @@ OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VAL
 
 
 @app.command("list")
-def list_() -> None:
-    """List the recipes that come with lft."""
+def list_(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD]...", help="only recipes with these words")
+    ] = None,
+) -> None:
+    """List the recipes that come with lft, all or those with some words: `list llama nf4`."""
+    from lft.errors import RecipeError
     from lft.recipe import catalogue
 
     entries = catalogue()
-    width = max((len(entry.name) for entry in entries), default=0)
-    for entry in entries:
-        if entry.problem:
-            print(f"{entry.name:<{width}}  broken: {entry.problem}")
-            continue
-        weights = f"{entry.dtype} as {entry.quantize}" if entry.quantize else entry.dtype
-        print(f"{entry.name:<{width}}  {entry.model:<28}  {entry.method:<6}  {weights}")
-        if purpose := entry.note.rpartition("   ")[2].strip():
-            print(f"{'':<{width}}  {purpose}")
+    kept = [entry for entry in entries if all(word.lower() in _searched(entry) for word in words or ())]
+    if entries and not kept:
+        what = f"no recipe has {' and '.join(words or ())} in its name, base, method or purpose"
+        raise RecipeError(what, fix="`lft recipes list` shows them all")
+    width = max((len(entry.name) for entry in kept), default=0)
+    base = max((len(entry.model) for entry in kept), default=0)
+    for entry in kept:
+        _print_entry(entry, width, base)
     if not entries:
         print("no recipes are installed; write one with `lft recipes new NAME`")
+
+
+def _method(entry: CatalogueEntry) -> str:
+    return f"{entry.method}+{entry.quantize}" if entry.quantize else entry.method
+
+
+def _searched(entry: CatalogueEntry) -> str:
+    return f"{entry.name} {entry.model} {_method(entry)} {entry.note} {entry.problem or ''}".lower()
+
+
+def _print_entry(entry: CatalogueEntry, width: int, base: int) -> None:
+    """One line, or two where what it is for would not fit into 80 columns."""
+    if entry.problem:
+        print(f"{entry.name:<{width}}  broken: {entry.problem}")
+        return
+    start = f"{entry.name:<{width}}  {entry.model:<{base}}  {_method(entry):<8}"
+    purpose = entry.note.rpartition("   ")[2].strip()
+    if len(start) + 2 + len(purpose) <= _COLUMNS:
+        print(f"{start}  {purpose}".rstrip())
+    else:
+        print(f"{start.rstrip()}\n{'':<{width}}  {purpose}")
 
 
 @app.command()

@@ -39,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class SplitAudit:
-    """One split. Lengths are in tokens, prompt and answer together, after the length rule."""
+    """One split. Lengths are in tokens, prompt and answer (or encoder and decoder) together, after the length rule."""
 
     part: str
     verdicts: tuple[str, ...]
@@ -78,39 +78,61 @@ def audit(
         InputError: an example does not fit the prompt format. What training refuses for its length or because nothing
             is left to train on is a problem in the report.
     """
-    first = _split("train", train, encoder, cache, notify)
-    second = None if validation is None else _split("validation", validation, encoder, cache, notify)
-    shared = () if validation is None else tuple(near_duplicates(_outputs(train), _outputs(validation)))
+    texts = _texts(train)
+    first = _split("train", train.verdicts, texts, tokenised(train, encoder, cache, notify), encoder.max_length)
+    if validation is None:
+        return Audit(first, None, (), tuple(_problems(encoder, first, None, ())))
+    others = _texts(validation)
+    prepared = tokenised(validation, encoder, cache, notify)
+    second = _split("validation", validation.verdicts, others, prepared, encoder.max_length)
+    shared = tuple(near_duplicates(texts.outputs, others.outputs))
     return Audit(first, second, shared, tuple(_problems(encoder, first, second, shared)))
 
 
-def _outputs(examples: ExampleSet) -> list[str]:
-    return [example.output for example in examples]
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What the examples of a split are compared by; ``languages`` counts them by language."""
+
+    inputs: list[str]
+    outputs: list[str]
+    languages: Counter[str]
 
 
-def _split(part: str, examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None]) -> SplitAudit:
-    prepared = tokenised(examples, encoder, cache, notify)
+def _texts(examples: ExampleSet) -> _Texts:
+    """One pass over the examples: each is read from disk again whenever it is asked for."""
+    texts = _Texts([], [], Counter())
+    for example in examples:
+        texts.inputs.append("\n".join(turn.content for turn in example.turns[:-1]) + example.context)
+        texts.outputs.append(example.output)
+        texts.languages[example.lang or "unmarked"] += 1
+    return texts
+
+
+def _split(part: str, verdicts: tuple[str, ...], texts: _Texts, prepared: Prepared, max_length: int) -> SplitAudit:
     lengths = np.asarray(prepared.lengths or [0])
-    inputs = ["\n".join(turn.content for turn in example.turns[:-1]) + example.context for example in examples]
     return SplitAudit(
         part=part,
-        verdicts=examples.verdicts,
+        verdicts=verdicts,
         counts=prepared.counts,
         median=int(np.median(lengths)),
         p95=int(np.percentile(lengths, 95)),
-        histogram=histogram(prepared, encoder.max_length),
-        duplicate_outputs=exact_duplicates(_outputs(examples)).extra,
-        duplicate_inputs=exact_duplicates(inputs).extra,
-        languages=tuple(Counter(example.lang or "unmarked" for example in examples).most_common()),
+        histogram=histogram(prepared, max_length),
+        duplicate_outputs=exact_duplicates(texts.outputs).extra,
+        duplicate_inputs=exact_duplicates(texts.inputs).extra,
+        languages=tuple(texts.languages.most_common()),
     )
 
 
 def histogram(prepared: Prepared, max_length: int) -> tuple[Bin, ...]:
-    """Sequence lengths in ``BINS`` equal steps up to the longest sequence (at most ``max_length``); empty for none."""
+    """Sequence lengths in ``BINS`` equal steps up to the longest sequence; empty for none.
+
+    A sequence has at most ``max_length`` tokens, an encoder-decoder's pair twice that.
+    """
     lengths = np.asarray(prepared.lengths)
     if not lengths.size:
         return ()
-    step = -(-min(int(lengths.max()) + 1, max_length + 1) // BINS)
+    limit = max_length * (2 if prepared.paired else 1)
+    step = -(-min(int(lengths.max()) + 1, limit + 1) // BINS)
     counts = np.bincount(lengths // step)
     return tuple(Bin(index * step, (index + 1) * step, int(count)) for index, count in enumerate(counts))
 
@@ -126,12 +148,15 @@ def _problems(
         if encoder.overlong == "error" and counts.overlong:
             yield (
                 f"{split.part}: {counts.overlong:,} examples are longer than data.max_length {encoder.max_length:,} "
-                f"(longest {counts.longest:,}); training refuses them under data.overlong: error"
+                f"(first example {counts.first_overlong}, longest {counts.longest:,}); training refuses them under "
+                "data.overlong: error"
             )
         if not counts.supervised:
             yield f"{split.part}: no token is left to train on"
         if counts.empty:
             yield f"{split.part}: {counts.empty:,} examples have an empty output and are left out"
+        if counts.empty_turns:
+            yield f"{split.part}: {counts.empty_turns:,} empty answers within conversations are not trained"
         if split.duplicate_outputs:
             yield f"{split.part}: {split.duplicate_outputs:,} outputs stand there more than once"
         if counts.eos_trained < counts.kept:

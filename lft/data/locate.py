@@ -57,21 +57,6 @@ def wanted_of(data: Data, part: Part) -> Wanted | None:
     return None if split is None else Wanted(split, part, names)
 
 
-def sources_of(data: Data) -> tuple[Source, ...]:
-    """The sources of the recipe; InputError if a mixture is empty or lists one twice."""
-    if isinstance(data.train, str):
-        return (Source(path=data.train, weight=1.0, revision=None),)
-    if not data.train:
-        raise InputError("data.train lists no source", fix="give a hub id, a folder or a file")
-    paths = [source.path for source in data.train]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise InputError(
-                "the mixture lists this source twice", where=path, fix="list it once, with the sum of weights"
-            )
-    return data.train
-
-
 def locate(source: str) -> Located:
     """Find ``source``; a file or folder of this machine comes before a hub id of the same spelling.
 
@@ -126,7 +111,11 @@ def no_split(name: str, wanted: Wanted, there: Sequence[str]) -> NoSplit:
 def no_source_has(wanted: Wanted, sources: Sequence[Source]) -> InputError:
     """The error for a mixture in which no source has the split."""
     fix = "set data.split.validation: null to train without one, or name a split that is there"
-    return InputError(f"no source of the mixture has a split `{wanted.split}`", where=sources[0].path, fix=fix)
+    return InputError(
+        f"no source of the mixture has a split `{wanted.split}`",
+        where=sources[0].path if sources else "data.train",
+        fix=fix,
+    )
 
 
 def _groups(folder: Path, name: str) -> dict[str, tuple[Path, ...]]:

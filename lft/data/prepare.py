@@ -11,15 +11,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from lft.data import formats, prompts, tokens
+from lft import literal
+from lft.data import formats, newlines, pairs, prompts, tokens
 from lft.data.example import Example
+from lft.data.pairs import Pair
 from lft.data.tokens import Counts, Encoder, Tokens
 from lft.errors import InputError
 from lft.files import broken_files, new_folder
 
 SHARD = 512  # examples per tokenizer call
 ROWS, REPORT = "rows.arrow", "report.json"
-CODE = (formats, prompts, tokens)  # what turns a row into tokens
+CODE = (formats, literal, newlines, pairs, prompts, tokens)  # what turns a row into tokens
 
 
 class ExampleSet(Protocol):
@@ -36,27 +38,33 @@ class Prepared:
     """A tokenised split.
 
     ``rows`` is a memory-mapped ``datasets.Dataset`` with columns ``input_ids`` and ``labels`` (lists of int32),
-    ``length`` (int32) and ``example`` (int64, the number of the example it came from).
+    ``length`` (int32) and ``example`` (int64, the number of the example it came from). With ``paired`` the two lists
+    are the two sides of an encoder-decoder's example, and ``length`` counts both.
     """
 
     rows: Any
     counts: Counts
     key: str
     cached: bool
+    paired: bool = False
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row."""
         return list(self.rows["length"])
 
-    def tokens(self, index: int) -> Tokens:
+    def tokens(self, index: int) -> Tokens | Pair:
         """Row ``index``."""
         row = self.rows[index]
-        return Tokens(tuple(row["input_ids"]), tuple(row["labels"]))
+        return (Pair if self.paired else Tokens)(tuple(row["input_ids"]), tuple(row["labels"]))
 
 
-def prepare(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None]) -> Prepared:
+def prepare(
+    examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callable[[str], None], part: str = "data"
+) -> Prepared:
     """Tokens of a whole split, from the cache where data, tokenizer, format, length rule and code are the same.
+
+    ``part`` is what errors call the split.
 
     Raises:
         InputError: an example does not fit, or nothing is left to train on.
@@ -64,8 +72,8 @@ def prepare(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Callabl
     """
     prepared = tokenised(examples, encoder, cache, notify)
     if encoder.overlong == "error":
-        _require_fitting(prepared.counts, encoder.max_length)
-    require_supervision(prepared.counts)
+        _require_fitting(prepared.counts, encoder.max_length, part)
+    require_supervision(prepared.counts, part)
     return prepared
 
 
@@ -85,7 +93,7 @@ def tokenised(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Calla
         with new_folder(folder) as draft:
             _write(examples, encoder, draft)
             (draft / REPORT).write_text(json.dumps(asdict(encoder.counts)), encoding="utf-8")
-    return _open(folder, key, cached)
+    return _open(folder, key, cached, encoder.form.encoder_decoder)
 
 
 def _counting(encoder: Encoder) -> Encoder:
@@ -93,13 +101,19 @@ def _counting(encoder: Encoder) -> Encoder:
     return replace(encoder, overlong="drop" if encoder.overlong == "error" else encoder.overlong, counts=Counts())
 
 
-def _require_fitting(counts: Counts, max_length: int) -> None:
-    if counts.overlong:
-        raise InputError(
-            f"{counts.overlong:,} of {counts.examples:,} examples are longer than data.max_length {max_length:,} "
-            f"(the longest has {counts.longest:,} tokens)",
-            fix="raise data.max_length, or choose data.overlong: drop, truncate or split",
-        )
+def _require_fitting(counts: Counts, max_length: int, part: str) -> None:
+    if not counts.overlong:
+        return
+    paired = counts.inputs_overlong + counts.outputs_overlong > 0
+    ways = "drop or truncate" if paired else "drop, truncate or split"
+    sides = f"; {counts.inputs_overlong:,} by their input, {counts.outputs_overlong:,} by their output"
+    raise InputError(
+        f"{counts.overlong:,} of {counts.examples:,} examples are longer than data.max_length {max_length:,} "
+        f"(the first is example {counts.first_overlong}; the longest has {counts.longest:,} tokens"
+        f"{sides if paired else ''})",
+        where=part,
+        fix=f"raise data.max_length, or choose data.overlong: {ways}",
+    )
 
 
 def cache_key(digest: str, encoder: Encoder) -> str:
@@ -124,7 +138,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256((text + special).encode()).hexdigest()
 
 
-def encode_stream(examples: Iterable[Example], encoder: Encoder) -> Iterator[tuple[int, Tokens]]:
+def encode_stream(examples: Iterable[Example], encoder: Encoder) -> Iterator[tuple[int, Tokens | Pair]]:
     """``(example number, tokens)`` shard by shard, holding ``SHARD`` examples at a time."""
     stream, first = iter(examples), 0
     while shard := list(islice(stream, SHARD)):
@@ -150,14 +164,14 @@ def _write(examples: ExampleSet, encoder: Encoder, draft: Path) -> None:
         writer.finalize()
 
 
-def _open(folder: Path, key: str, cached: bool) -> Prepared:
+def _open(folder: Path, key: str, cached: bool, paired: bool) -> Prepared:
     from datasets import Dataset
 
     counts = Counts(**json.loads((folder / REPORT).read_text(encoding="utf-8")))
-    return Prepared(Dataset.from_file(str(folder / ROWS)), counts, key, cached)
+    return Prepared(Dataset.from_file(str(folder / ROWS)), counts, key, cached, paired)
 
 
-def require_supervision(counts: Counts) -> None:
+def require_supervision(counts: Counts, part: str = "data") -> None:
     """Training on nothing, or never on an end, is a waste that looks like success.
 
     Raises:
@@ -167,10 +181,12 @@ def require_supervision(counts: Counts) -> None:
         raise InputError(
             f"no token would be trained on: of {counts.examples:,} examples {counts.empty:,} have an empty output and "
             f"{counts.dropped:,} were dropped as too long",
+            where=part,
             fix="look at `lft data audit`; raise data.max_length or mend the outputs",
         )
     if counts.eos_trained == 0:
         raise InputError(
             "the end-of-sequence token is never a label, so the model would never learn to stop",
+            where=part,
             fix="raise data.max_length, or use data.overlong: drop instead of truncate",
         )

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lft.data.prompts import special_tokens
+from lft.data.pairs import Pair
 from lft.data.tokens import IGNORE, Tokens
+from lft.literal import special_tokens
 
 _SOON = 8  # tokens; a character has at most four bytes
 
@@ -20,6 +21,15 @@ class TokenView:
     text: str
     supervised: bool
     special: bool
+
+
+def sides_of(tokens: Tokens | Pair) -> Iterator[tuple[str, Tokens]]:
+    """A sequence as it is shown: whole and unnamed, or an encoder-decoder's two sides, each by its name."""
+    if isinstance(tokens, Tokens):
+        yield "", tokens
+    else:
+        yield "encoder", Tokens(tokens.input_ids, (IGNORE,) * len(tokens.input_ids))
+        yield "decoder", Tokens(tokens.labels, tokens.labels)
 
 
 def token_views(tokens: Tokens, tokenizer: Any) -> Iterator[TokenView]:

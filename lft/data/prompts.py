@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from lft.data.example import Example, Turn
+from lft.data.newlines import NEWLINE, Newlines, Restored, newlines_for, write
+from lft.data.pairs import require_pair_settings
 from lft.errors import InputError
+from lft.literal import protected, special_tokens
+from lft.recipe.schema import Data
 
 EOI = "[EOI]"
 PROMPT_FILE = "prompt_format.json"  # in an adapter's folder
@@ -47,17 +51,27 @@ class PromptFormat:
     chat          the tokenizer's chat template, kept here as text
 
     Outside chat, instruction and output are stripped of outer white space, so the border is the same in every row.
+    ``encoder_decoder`` says that prompt and answer lie on two sides, with no border between them; ``newlines`` how line
+    breaks are written for a tokenizer that has none.
     """
 
     name: PromptName
     eoi: Literal["token", "text"] = "token"
     chat_template: str | None = None
+    encoder_decoder: bool = False
+    newlines: Newlines = "kept"
     version: int = 1
 
     @property
     def added_tokens(self) -> tuple[str, ...]:
         """Tokens that the tokenizer must know as one."""
-        return (EOI,) if self.name == "longform-eoi" and self.eoi == "token" else ()
+        eoi = (EOI,) if self.name == "longform-eoi" and self.eoi == "token" else ()
+        return (*eoi, NEWLINE) if self.newlines == "token" else eoi
+
+    @property
+    def restored(self) -> Restored:
+        """Turns decoded text into the text that was meant."""
+        return Restored(self.newlines)
 
     @property
     def adds_special_tokens(self) -> bool:
@@ -78,12 +92,27 @@ class PromptFormat:
             raise InputError(
                 f"the saved prompt format cannot be read ({error})", fix="use the lft version that wrote it"
             ) from None
-        if found.version != 1 or found.name not in get_args(PromptName) or found.eoi not in ("token", "text"):
+        known = found.name in get_args(PromptName) and found.eoi in ("token", "text")
+        if found.version != 1 or not known or found.newlines not in get_args(Newlines):
             raise InputError(
-                f"prompt format {found.name!r} version {found.version} (eoi {found.eoi!r}) is unknown",
+                f"prompt format {found.name!r} version {found.version} "
+                f"(eoi {found.eoi!r}, newlines {found.newlines!r}) is unknown",
                 fix="upgrade lft to a newer version",
             )
         return found
+
+
+def recipe_format(data: Data, tokenizer: Any, encoder_decoder: bool) -> PromptFormat:
+    """The format that a recipe means for its base.
+
+    Raises:
+        RecipeError: a key asks of an encoder-decoder what only decoders can do, or newlines where there is no need.
+        InputError: the tokenizer has no chat template, or does not keep the newline marker.
+    """
+    if encoder_decoder:
+        require_pair_settings(data)
+    form = prompt_format(data.prompt, data.eoi, tokenizer)
+    return replace(form, encoder_decoder=encoder_decoder, newlines=newlines_for(data.newlines, tokenizer))
 
 
 def prompt_format(name: PromptName, eoi: Literal["token", "text"], tokenizer: Any) -> PromptFormat:
@@ -104,7 +133,19 @@ def prompt_format(name: PromptName, eoi: Literal["token", "text"], tokenizer: An
 
 
 def prompt_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, context: str = "") -> str:
-    """The text before the answer, for turns that end with a user turn."""
+    """The text before the answer, for turns that end with a user turn.
+
+    What the turns say is protected (``lft.literal``): it never becomes a special token.
+    """
+    said, material = _protected(turns, tokenizer), protected(context, tokenizer)
+    return write(_prompt_text(form, said, tokenizer, material), form.newlines)
+
+
+def _protected(turns: Sequence[Turn], tokenizer: Any) -> tuple[Turn, ...]:
+    return tuple(replace(turn, content=protected(turn.content, tokenizer)) for turn in turns)
+
+
+def _prompt_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, context: str) -> str:
     if form.name == "chat":
         return _chat_text(form, turns, tokenizer, answer_next=True, context=context)
     instruction = _single_instruction(form, turns)
@@ -113,21 +154,27 @@ def prompt_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, conte
         return template.format(instruction=instruction, context=context.strip())
     if context.strip():
         instruction = f"{instruction}\n\n{context.strip()}"
+    if form.encoder_decoder:
+        return instruction
     return f"{instruction} {EOI}" if form.name == "longform-eoi" else f"{instruction}\n\n"
 
 
 def render(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[Piece, ...]:
     """An example as pieces of text; EOS is added by the tokeniser, except in chat, whose template writes it.
 
+    What the example says is protected (``lft.literal``), as in ``prompt_text``.
+
     Raises:
         InputError: the example does not fit the format (several answers outside chat, no answer at the end).
     """
     if not example.turns or example.turns[-1].role != "assistant":
         raise InputError("an example must end with the assistant's answer")
+    turns, context = _protected(example.turns, tokenizer), protected(example.context, tokenizer)
     if form.name == "chat":
-        return _chat_pieces(form, example, tokenizer)
-    prompt = prompt_text(form, example.turns[:-1], tokenizer, example.context)
-    return (Piece(prompt, False), Piece(example.output.strip(), True))
+        pieces = _chat_pieces(form, replace(example, turns=turns, context=context), tokenizer)
+        return tuple(Piece(write(piece.text, form.newlines), piece.supervised) for piece in pieces)
+    prompt = write(_prompt_text(form, turns[:-1], tokenizer, context), form.newlines)
+    return (Piece(prompt, False), Piece(write(turns[-1].content.strip(), form.newlines), True))
 
 
 def _single_instruction(form: PromptFormat, turns: Sequence[Turn]) -> str:
@@ -164,7 +211,10 @@ def _chat_text(
 
 
 def _chat_pieces(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[Piece, ...]:
-    """Each answer and its end-of-turn token is supervised; all else is read only."""
+    """Each answer and its end-of-turn token is supervised; all else is read only, and so is an empty answer.
+
+    Of an empty answer only the stop token would be trained: a model would learn to say nothing.
+    """
     pieces: list[Piece] = []
     written = ""
     for index, turn in enumerate(example.turns):
@@ -178,7 +228,7 @@ def _chat_pieces(form: PromptFormat, example: Example, tokenizer: Any) -> tuple[
                 fix="use data.prompt: longform-eoi, or a base whose template only appends",
             )
         answer, rest = _split_after_stop(after[len(before) :], turn.content, tokenizer)
-        pieces += [Piece(before[len(written) :], False), Piece(answer, True)]
+        pieces += [Piece(before[len(written) :], False), Piece(answer, bool(turn.content.strip()))]
         written = after[: len(after) - len(rest)]
     return tuple(pieces)
 
@@ -194,16 +244,6 @@ def stop_id(form: PromptFormat, tokenizer: Any) -> int | None:
     written = render(form, probe, tokenizer)[-1].text
     ending = next((token for token in special_tokens(tokenizer) if written.endswith(token)), None)
     return None if ending is None else special_tokens(tokenizer)[ending]
-
-
-def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Special tokens and their ids: those with a role (EOS ...) and those only added as special.
-
-    Gemma 3's and Phi 3's end of a turn are of the second kind, and [EOI] too; ``all_special_tokens`` lacks them.
-    """
-    named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
-    added = ((token.content, number) for number, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return dict([*named, *added])
 
 
 def _split_after_stop(body: str, content: str, tokenizer: Any) -> tuple[str, str]:

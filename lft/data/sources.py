@@ -30,10 +30,10 @@ from lft.data.locate import (
     locate,
     no_source_has,
     no_split,
-    sources_of,
     wanted_of,
 )
 from lft.errors import InputError
+from lft.recipe.rules import sources_of
 from lft.recipe.schema import Data, Source
 
 Notify = Callable[[str], None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lft.data import mixture
 from lft.data.example import Example
@@ -21,30 +22,52 @@ from lft.data.locate import (
     locate,
     no_source_has,
     no_split,
-    sources_of,
     wanted_of,
 )
 from lft.data.rowfiles import columns_of, read_rows
 from lft.data.sources import Notify, verdict_on
 from lft.errors import InputError
+from lft.recipe.rules import sources_of
 from lft.recipe.schema import Data, Source
 
-Placed = tuple[str, Mapping[str, Any]]  # where a row stands, and the row
+if TYPE_CHECKING:
+    from lft.data.hub import HubRows
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row, where it stands and in which file; the first of each file brings that file's columns."""
+
+    where: str
+    values: Mapping[str, Any]
+    file: str
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Feed:
-    """One source that can be opened again and again."""
+    """One source that can be opened again and again; ``judge`` tells the format of a file by its first row."""
 
     name: str
     weight: float
     identity: str
     verdict: Verdict
-    rows: Callable[[], Iterator[Placed]]
+    rows: Callable[[], Iterator[_Row]]
+    judge: Callable[[_Row], Verdict]
 
     def __iter__(self) -> Iterator[Example]:
-        for where, row in self.rows():
-            yield to_example(row, self.verdict.format, where=where)
+        first = None
+        for row in self.rows():
+            if row.columns is not None:
+                first = first or row.file
+                self._require_same_format(row, first)
+            yield to_example(row.values, self.verdict.format, where=row.where)
+
+    def _require_same_format(self, row: _Row, first: str) -> None:
+        found = self.judge(row).format
+        if found != self.verdict.format:  # columns of the same name may mean another thing in another format
+            what = f"this file is {found}, {first} is {self.verdict.format}"
+            raise InputError(what, where=row.file, fix="give all files of a split the same columns")
 
 
 class Stream:
@@ -105,6 +128,33 @@ def stream_split(data: Data, part: Part, *, seed: int, notify: Notify) -> Stream
     return Stream(feeds, seed, weighted=part == "train" and len(feeds) > 1, wanted=wanted.split)
 
 
+class Held:
+    """A stream read to its end and kept in memory; ``digest`` is a sha256 over its examples."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._examples = tuple(stream)
+        self.verdicts = stream.verdicts
+        digest = hashlib.sha256()
+        for example in self._examples:
+            digest.update(json.dumps(astuple(example)).encode())
+        self.digest = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._examples)
+
+
+def held_split(data: Data, part: Part, *, notify: Notify) -> Held | None:
+    """The whole of a split that is small beside the training split, without preparing that one; the sources in turn.
+
+    Raises as ``stream_split`` does, and for a bad row.
+    """
+    stream = stream_split(data, part, seed=0, notify=notify)
+    return None if stream is None else Held(stream)
+
+
 def _feed(source: Source, data: Data, wanted: Wanted, notify: Notify) -> _Feed:
     located = locate(source.path)
     opened = (
@@ -113,16 +163,18 @@ def _feed(source: Source, data: Data, wanted: Wanted, notify: Notify) -> _Feed:
     first = next(opened.rows(), None)
     if first is None:
         raise InputError(f"the split `{wanted.split}` holds no rows", where=source.path, fix="check the source")
-    verdict = verdict_on(data, opened.columns or tuple(first[1]), first[1], source.path)
-    return _Feed(source.path, source.weight, opened.identity, verdict, opened.rows)
+
+    def judge(row: _Row) -> Verdict:
+        return verdict_on(data, row.columns or (), row.values, row.file)
+
+    return _Feed(source.path, source.weight, opened.identity, judge(first), opened.rows, judge)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opener:
-    """Rows that can be read again and again; ``columns`` is empty where only the first row tells them."""
+    """Rows that can be read again and again."""
 
-    rows: Callable[[], Iterator[Placed]]
-    columns: tuple[str, ...]
+    rows: Callable[[], Iterator[_Row]]
     identity: str
 
 
@@ -138,32 +190,43 @@ def _open_datasets(located: Located, source: Source, wanted: Wanted, notify: Not
         raise no_split(located.name, wanted, sorted(splits))
     split = splits[wanted.split]
     if isinstance(split, hub.HubRows):
-        return _Opener(lambda: ((split.where(i), split.row(i)) for i in range(len(split))), split.columns, split.digest)
-    name = located.name
-    return _Opener(lambda: ((f"{name} row {n}", row) for n, row in enumerate(split(), 1)), (), f"{name}@{commit}")
+        return _Opener(lambda: _rows_of_saved(split), split.digest)
+    return _Opener(lambda: _rows_of_hub(located.name, split()), f"{located.name}@{commit}")
+
+
+def _rows_of_saved(split: HubRows) -> Iterator[_Row]:
+    for i in range(len(split)):
+        yield _Row(split.where(i), split.row(i), split.name, None if i else split.columns)
+
+
+def _rows_of_hub(name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[_Row]:
+    for number, values in enumerate(rows, 1):
+        yield _Row(f"{name} row {number}", values, name, tuple(values) if number == 1 else None)
 
 
 def _open_files(located: Located, wanted: Wanted) -> _Opener:
     paths, by_name = files_of(located, wanted)
-    first = next(read_rows(paths[0], located.shown(paths[0])), None)
-    columns = () if first is None else columns_of(paths[0], first)
     identity = json.dumps([[path.name, path.stat().st_size] for path in paths])
-    return _Opener(lambda: _rows_of_files(located, paths, wanted, by_name), columns, identity)
+    return _Opener(lambda: _rows_of_files(located, paths, wanted, by_name), identity)
 
 
-def _rows_of_files(located: Located, paths: Sequence[Path], wanted: Wanted, by_name: bool) -> Iterator[Placed]:
+def _rows_of_files(located: Located, paths: Sequence[Path], wanted: Wanted, by_name: bool) -> Iterator[_Row]:
     """Rows of the files in turn; unless the file names say the split, those whose `split` column does."""
     there: set[str] = set()
     divided: bool | None = None  # whether there is a `split` column: the first row decides
     for path in paths:
         name = located.shown(path)
-        for raw in read_rows(path, name):
+        rows = read_rows(path, name)
+        first = next(rows)  # a file without rows is an error of the reader
+        columns: tuple[str, ...] | None = columns_of(path, first)
+        for raw in chain([first], rows):
             where, split = name + raw.place, raw.values.get("split")
             if not by_name:
                 divided = _still(divided, isinstance(split, str), where)
                 there |= {str(split)} if divided else set()
             if by_name or (split if divided else "train") == wanted.split:
-                yield where, raw.values
+                yield _Row(where, raw.values, name, columns)
+                columns = None
             elif not divided:
                 raise no_split(located.name, wanted, ())
     if divided and wanted.split not in there:

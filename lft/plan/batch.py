@@ -32,8 +32,13 @@ class BatchPlan:
         )
 
 
-def batch_plan(recipe: Recipe) -> BatchPlan:
+def batch_plan(recipe: Recipe, auto: int | None = None) -> BatchPlan:
     """Derive micro batch and accumulation from ``global_batch_size``.
+
+    Args:
+        recipe: a checked recipe.
+        auto: what ``micro_batch_size: auto`` means where the hardware is known (``fit.auto_micro_batch``); without it,
+            rows of about 2,048 tokens in all.
 
     Raises:
         RecipeError: the global batch cannot be divided over the devices and the micro batch.
@@ -45,22 +50,24 @@ def batch_plan(recipe: Recipe) -> BatchPlan:
             f"train.global_batch_size {train.global_batch_size} cannot be divided over {devices} devices",
             fix=f"use a multiple of {devices}",
         )
-    micro = (
-        _auto_micro(per_device, recipe.data.max_length) if train.micro_batch_size == "auto" else train.micro_batch_size
-    )
+    micro = train.micro_batch_size
+    if micro == "auto":
+        micro = auto or auto_without_hardware(per_device, recipe.data.max_length)
     if per_device % micro:
         raise RecipeError(
             f"train.micro_batch_size {micro} does not divide the {per_device} sequences of one device",
-            fix=f"use one of {', '.join(str(d) for d in _divisors(per_device))}, or auto",
+            fix=f"use one of {', '.join(str(d) for d in divisors(per_device))}, or auto",
         )
     return BatchPlan(train.global_batch_size, micro, per_device // micro, devices)
 
 
-def _auto_micro(per_device: int, max_length: int) -> int:
+def auto_without_hardware(per_device: int, max_length: int) -> int:
+    """Rows a pass where nothing is known of the device: a divisor that keeps to about 2,048 tokens."""
     wanted = max(1, AUTO_TOKENS // max_length)
-    return max(divisor for divisor in _divisors(per_device) if divisor <= wanted)
+    return max(divisor for divisor in divisors(per_device) if divisor <= wanted)
 
 
-def _divisors(number: int) -> list[int]:
+def divisors(number: int) -> list[int]:
+    """All divisors of a number, in order."""
     low = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     return sorted({*low, *(number // n for n in low)})

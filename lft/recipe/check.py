@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lft.recipe import words
 from lft.recipe.document import Entry, MappingNode, Node, ScalarNode, SequenceNode
+from lft.recipe.peft_options import option_faults
 from lft.recipe.problems import Origin, Problem, listed, nearest, shown
 from lft.recipe.rules import RULES, Rule
 from lft.recipe.schema import Recipe
@@ -28,11 +29,14 @@ class _Fault:
     kind: str  # missing, extra_forbidden, key (a free key that is no name), or anything else for a wrong value
 
 
-def checked(root: MappingNode, whole: bool = True) -> tuple[Recipe, tuple[Problem, ...]]:
+def checked(
+    root: MappingNode, whole: bool = True, allow_unsupported: bool = False
+) -> tuple[Recipe, tuple[Problem, ...]]:
     """The recipe that the tree describes and everything that is wrong with it.
 
     With problems the recipe has stand-ins where it is wrong and is not for use. ``whole`` is False when a layer below
     could not be read: a key that is missing may be written there, and rules between keys cannot be judged.
+    ``allow_unsupported`` lets through what this version cannot run yet, for planning.
     """
     values = plain(root)
     faults: list[_Fault] = []
@@ -45,7 +49,8 @@ def checked(root: MappingNode, whole: bool = True) -> tuple[Recipe, tuple[Proble
     wrong = {_dotted(fault.path[:2]) for fault in faults}
     if whole:
         problems += _broken_rules(recipe, root, wrong)
-    return recipe, (*problems, *_not_yet(recipe, root, wrong))
+    problems += _bad_options(recipe, root, wrong)
+    return recipe, (*problems, *(() if allow_unsupported else _not_yet(recipe, root, wrong)))
 
 
 def plain(node: Node) -> Any:
@@ -193,6 +198,18 @@ def _broken_rules(recipe: Recipe, root: MappingNode, wrong: set[str]) -> list[Pr
         Problem(_origin_of_first(rule.reads, root), broken)
         for rule in RULES
         if not _touches(rule, wrong) and (broken := rule.broken_by(recipe))
+    ]
+
+
+def _bad_options(recipe: Recipe, root: MappingNode, wrong: set[str]) -> list[Problem]:
+    """PEFT's options, each at its own place; the kind decides which there are."""
+    if wrong & {"method", "method.kind", "method.options"}:
+        return []
+    return [
+        Problem(
+            _origin_of_first((".".join(("method", *fault.path)), "method.options", "method.kind"), root), fault.what
+        )
+        for fault in option_faults(recipe.method)
     ]
 
 

@@ -82,6 +82,7 @@ def anchored(root: MappingNode) -> MappingNode:
     changed = _changed(root, ("base", "model"), _absolute)
     changed = _changed(changed, ("output", "runs"), _absolute)
     changed = _changed(changed, ("data", "train"), _absolute_sources)
+    changed = _changed(changed, ("method", "on_top_of"), _absolute_items)
     return changed if isinstance(changed, MappingNode) else root
 
 
@@ -148,6 +149,10 @@ def _absolute_sources(node: Node) -> Node:
     if isinstance(node, SequenceNode):
         return replace(node, items=tuple(_changed(item, ("path",), _absolute) for item in node.items))
     return _absolute(node)
+
+
+def _absolute_items(node: Node) -> Node:
+    return replace(node, items=tuple(map(_absolute, node.items))) if isinstance(node, SequenceNode) else node
 
 
 def _absolute(node: Node) -> Node:

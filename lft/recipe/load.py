@@ -24,12 +24,13 @@ class Resolved:
     origins: Mapping[str, Origin]
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Resolved:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, allow_unsupported: bool = False) -> Resolved:
     """The recipe of a file (or of the catalogue, by name) with ``key.path=value`` overrides on top.
 
+    ``allow_unsupported`` lets through what can be planned but not run yet.
     Raises RecipeError (a BadRecipe that carries ``problems``) with everything that is wrong, one line each.
     """
-    resolved, problems = _resolved(find_recipe(path), overrides)
+    resolved, problems = _resolved(find_recipe(path), overrides, allow_unsupported)
     if resolved is None or problems:
         raise BadRecipe(problems)
     return resolved
@@ -44,12 +45,14 @@ def check_recipe(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Probl
     return ()
 
 
-def _resolved(path: Path, overrides: Sequence[str]) -> tuple[Resolved | None, tuple[Problem, ...]]:
+def _resolved(
+    path: Path, overrides: Sequence[str], allow_unsupported: bool
+) -> tuple[Resolved | None, tuple[Problem, ...]]:
     layers = layered(path, overrides)
     if layers.root is None:
         return None, layers.problems
     root = anchored(layers.root)
-    recipe, problems = checked(root, layers.whole)
+    recipe, problems = checked(root, layers.whole, allow_unsupported)
     return Resolved(recipe, MappingProxyType(_origins(recipe, root))), (*layers.problems, *problems)
 
 

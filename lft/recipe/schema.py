@@ -92,7 +92,9 @@ class Data(_Closed):
     newlines: Literal["auto", "token", "marker"] = Field(
         "auto", description="for tokenizers without a line break (T5): one added token, or a text marker; auto is token"
     )
-    max_length: PositiveInt = Field(2048, description="tokens in one sequence, prompt and output together")
+    max_length: PositiveInt = Field(
+        2048, description="tokens in one sequence, prompt and output together; in each for T5"
+    )
     overlong: Literal["error", "drop", "truncate", "split"] = Field(
         "error", description="examples longer than max_length; whatever is done is counted and printed"
     )
@@ -145,6 +147,9 @@ class Train(_Closed):
     keep_best: Flag = Field(False, description="keep the checkpoint with the lowest validation loss as well")
     sample_prompts: tuple[NonEmpty, ...] = Field((), description="instructions answered before and after training")
     sample_tokens: PositiveInt = Field(96, description="new tokens per sample")
+    eval_answers: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="validation examples answered by generation, sample_tokens each, at every evaluation"
+    )
     seed: int = Field(42, ge=0, lt=2**32, strict=True, description="seed of initialisation, data order and sampling")
 
 

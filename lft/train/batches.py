@@ -7,8 +7,8 @@ itself (``lft.train.attention``). Packing decides only which sequences share a r
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
@@ -16,8 +16,9 @@ import torch
 
 from lft.data.example import Example
 from lft.data.packing import pack
+from lft.data.pairs import Pair
 from lft.data.prepare import Prepared, encode_stream, require_supervision
-from lft.data.tokens import Encoder, Tokens
+from lft.data.tokens import Counts, Encoder, Tokens, changes
 
 # Sequences looked at together when packing a stream; a few hundred fill rows as well as the whole set does.
 STREAM_WINDOW = 1024
@@ -27,7 +28,7 @@ STREAM_WINDOW = 1024
 class Segment:
     """One sequence of a row and the number of the example it came from."""
 
-    tokens: Tokens
+    tokens: Tokens | Pair
     example: int
 
 
@@ -53,28 +54,39 @@ class PackedRows:
 
 
 class StreamedRows:
-    """Rows packed from a stream, a window of sequences at a time; starts over when the stream ends."""
+    """Rows packed from a stream, a window of sequences at a time; starts over when the stream ends.
+
+    ``encoder.counts`` tells what became of the examples read in the pass at hand (a window ahead of the training);
+    ``notify`` is told the counts of each whole pass, and is set by whoever trains.
+    """
 
     def __init__(self, stream: Iterable[Example], encoder: Encoder, capacity: int | None, seed: int) -> None:
-        """``stream`` starts over each time it is iterated; rows are shuffled within a window by ``seed``.
+        """``stream`` starts over each time it is iterated; rows are shuffled within a window by seed and pass.
 
         Iterating raises InputError at the end of a pass that had nothing to train on.
         """
         self.stream, self.encoder, self.capacity, self.seed = stream, encoder, capacity, seed
+        self.passes = 0
+        self.notify: Callable[[str], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Row]:
         for epoch in count():
-            rows = 0
-            for window in self._windows():
-                for row in self._rows(window, epoch):
-                    rows += 1
-                    yield row
-            require_supervision(self.encoder.counts)  # else a run would go on for ever on nothing, or end at once
-            if not rows:
+            # Each pass counts from zero: also because TRL looks at a first row and then starts over.
+            self.passes, encoder = epoch, replace(self.encoder, counts=Counts())
+            self.encoder = encoder
+            for window in self._windows(encoder):
+                yield from self._rows(window, epoch)
+            if epoch and not encoder.counts.examples:
                 return
+            require_supervision(encoder.counts)  # else a run would go on for ever on nothing
+            self.notify(f"train, pass {epoch + 1}: {described(encoder.counts)}")
 
-    def _windows(self) -> Iterator[list[Segment]]:
-        stream = encode_stream(self.stream, self.encoder)
+    def so_far(self) -> str:
+        """One line on the pass at hand."""
+        return f"train, pass {self.passes + 1} as far as it was read: {described(self.encoder.counts)}"
+
+    def _windows(self, encoder: Encoder) -> Iterator[list[Segment]]:
+        stream = encode_stream(self.stream, encoder)
         while window := [Segment(tokens, number) for number, tokens in islice(stream, STREAM_WINDOW)]:
             yield window
 
@@ -84,6 +96,12 @@ class StreamedRows:
         random.Random(f"{self.seed}/{epoch}/{window[0].example}").shuffle(rows)
         for row in rows:
             yield tuple(window[index] for index in row)
+
+
+def described(counts: Counts) -> str:
+    """Examples and tokens in words, and all that was changed or left out."""
+    size = f"{counts.examples:,} examples, {counts.tokens:,} tokens"
+    return "; ".join([f"{size} ({counts.supervised / max(counts.tokens, 1):.0%} supervised)", *changes(counts)])
 
 
 def collate(items: Sequence[Mapping[str, Row]]) -> dict[str, Any]:

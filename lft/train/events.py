@@ -60,3 +60,8 @@ class Sample:
 
 Event = Note | Step | Evaluated | Saved | Sample
 Report = Callable[[Event], None]
+
+
+def noter(report: Report) -> Callable[[str], None]:
+    """The same listener for plain text, as the other rooms speak."""
+    return lambda text: report(Note(text))

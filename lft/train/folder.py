@@ -1,6 +1,7 @@
 """The run folder: what was asked, what it ran on, what came out.
 
-runs/<name>/<time>/  recipe.yaml · lock.json · metrics.jsonl · samples.jsonl · log.txt · checkpoints/ · adapter/
+runs/<name>/<time>/  recipe.yaml · lock.json · state.json · data.json · metrics.jsonl · samples.jsonl · log.txt
+                     checkpoints/ · adapter/ · report.html
 """
 
 from __future__ import annotations
@@ -13,17 +14,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lft.errors import InputError
+from lft.errors import InputError, MachineError
 from lft.files import MANIFEST, broken_files, disk_errors, write_text
 
-PACKAGES = ("lft", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers", "safetensors")
+PACKAGES = (
+    "lft",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "deepspeed",
+    "bitsandbytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """All that decides a run's result beside the recipe.
+    """All that decides a run's result.
 
-    ``weights`` and ``tokenizer`` are content fingerprints of the base; ``data`` and ``validation`` are content hashes.
+    ``recipe`` is a digest of all that the recipe says but for where it runs; ``weights`` and ``tokenizer`` are content
+    fingerprints of the base; ``data`` and ``validation`` are content hashes. ``devices`` is the number of processes.
     """
 
     base: str
@@ -39,11 +53,19 @@ class Lock:
     adapters_below: tuple[str, ...]
     packages: dict[str, str]
     python: str
+    recipe: str = ""
+    config: str = ""  # digest of what the base's config.json says
+    engine: str = "none"
+    devices: int = 1
 
     def changes(self, other: Lock) -> list[str]:
         """Names of the parts in which two locks differ and that would change the numbers."""
-        fields = ("weights", "tokenizer", "data", "validation", "seed", "dtype", "adapters_below", "packages")
-        return [name for name in fields if getattr(self, name) != getattr(other, name)]
+        fields = (
+            "recipe", "weights", "config", "tokenizer", "data", "validation", "seed", "device", "dtype",
+            "adapters_below", "packages",
+        )  # fmt: skip
+        known = [name for name in fields if getattr(self, name) != ""]  # older locks lack some
+        return [name for name in known if getattr(self, name) != getattr(other, name)]
 
 
 def package_versions() -> dict[str, str]:
@@ -81,7 +103,11 @@ class RunFolder:
                     continue
                 folder = cls(parent / (stamp + suffix))
                 break
-        write_text(folder.path / "recipe.yaml", recipe_yaml)
+        try:
+            write_text(folder.path / "recipe.yaml", recipe_yaml)
+        except MachineError:
+            folder.path.rmdir()
+            raise
         return folder
 
     @classmethod
@@ -99,6 +125,11 @@ class RunFolder:
     def adapter(self) -> Path:
         """The finished adapter."""
         return self.path / "adapter"
+
+    @property
+    def model(self) -> Path:
+        """The finished model of a full fine-tuning."""
+        return self.path / "model"
 
     @property
     def checkpoints(self) -> Path:
@@ -122,23 +153,55 @@ class RunFolder:
             raise InputError(f"lock.json cannot be read ({error})", where=str(self.path)) from None
 
     def append(self, name: str, record: dict[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl`` or ``samples.jsonl``."""
-        with disk_errors(self.path / name), (self.path / name).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        """Add one line to ``metrics.jsonl`` or ``samples.jsonl``; on a full disk no part of it stays behind."""
+        _append(self.path / name, json.dumps(record, ensure_ascii=False) + "\n")
 
-    def first_evaluation(self) -> float | None:
-        """The validation loss before the first step, from ``metrics.jsonl``."""
-        for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if record["step"] == 0 and "eval_loss" in record:
-                return float(record["eval_loss"])
-        return None
+    def evaluations(self) -> dict[int, float]:
+        """Validation loss by step, from ``metrics.jsonl``."""
+        records = self._records("metrics.jsonl")
+        return {int(one["step"]): float(one["eval_loss"]) for one in records if "eval_loss" in one}
+
+    def rewind(self, step: int) -> None:
+        """Forget what the logs say of later steps, and of the end: they will happen again. -1 forgets all."""
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            if (self.path / name).exists():
+                kept = [one for one in self._records(name) if self._stays(one, step)]
+                write_text(self.path / name, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept))
+
+    @staticmethod
+    def _stays(record: dict[str, Any], step: int) -> bool:
+        if "when" in record:  # a sample
+            return step >= 0 and record["when"] == "before"
+        return int(record["step"]) <= step
+
+    def _records(self, name: str) -> list[dict[str, Any]]:
+        """The lines of a log; one that was cut off when the process was killed is no record."""
+        found = []
+        for line in (self.path / name).read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                found.append(record)
+        return found
 
     def log(self, text: str) -> None:
         """Add a line with the time to ``log.txt``."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        with disk_errors(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as stream:
-            stream.write(f"{now}  {text}\n")
+        _append(self.path / "log.txt", f"{now}  {text}\n")
+
+
+def _append(path: Path, text: str) -> None:
+    """Add to a file either all of a text or nothing: half a line would spoil the next one as well."""
+    with disk_errors(path), path.open("ab", buffering=0) as stream:
+        before, rest = stream.tell(), memoryview(text.encode())
+        try:
+            while rest:  # a disk that fills up takes a part first and refuses the rest
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            stream.truncate(before)
+            raise
 
 
 def checkpoint_steps(checkpoints: Path) -> list[tuple[int, Path]]:

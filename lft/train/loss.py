@@ -10,14 +10,15 @@ One matrix product forward and one back per chunk, none of it twice.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
-from transformers.modeling_outputs import CausalLMOutput
+from torch.nn.functional import cross_entropy, linear
+from transformers.modeling_outputs import CausalLMOutput, Seq2SeqLMOutput
 
 from lft.data.tokens import IGNORE
 from lft.errors import MachineError
@@ -65,10 +66,14 @@ def _accumulate(grads: list[torch.Tensor | None], start: int, stop: int, new: tu
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Hidden states [K x d] to logits [K x V], and the parameters in it that are trained."""
+    """Hidden states [K x d] to logits [K x V], and the parameters in it that are trained.
 
-    logits: Callable[[torch.Tensor], torch.Tensor]
+    ``sharded`` is the linear layer whose weight DeepSpeed's ZeRO-3 keeps in parts; None where it is whole.
+    """
+
+    logits: Logits
     trained: tuple[torch.Tensor, ...]
+    sharded: torch.nn.Module | None = None
 
 
 def supervised_loss(head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -79,25 +84,39 @@ def supervised_loss(head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> 
         hidden: shape [K x d], at the positions that predict a label.
         targets: shape [K], the labels.
     """
-    loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, targets, head.logits, *head.trained)
-    return loss
+
+    def loss() -> torch.Tensor:
+        summed: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, targets, head.logits, *head.trained)
+        return summed
+
+    if head.sharded is None:
+        return loss()
+    # ZeRO-3 puts a weight together for the duration of its layer's forward and backward. So the whole loss becomes that
+    # layer's forward, this once.
+    layer, plain = head.sharded, head.sharded.forward
+    layer.forward = lambda _: loss()
+    try:
+        summed: torch.Tensor = layer(hidden)
+    finally:
+        layer.forward = plain
+    return summed
 
 
 def head_of(model: Any) -> Head:
     """The model's head with whatever its family does to logits behind it."""
     config = model.config.get_text_config()
     softcap, scale = getattr(config, "final_logit_softcapping", None), _logit_scale(config)
-    project, trained = _projection(model.get_output_embeddings())
+    project, trained, sharded = _projection(model.get_output_embeddings())
 
     def logits(hidden: torch.Tensor) -> torch.Tensor:
         raw = project(hidden)
         scaled = raw if scale == 1.0 else raw * scale
         return scaled if softcap is None else torch.tanh(scaled / softcap) * softcap
 
-    return Head(logits, trained)
+    return Head(logits, trained, sharded)
 
 
-def _projection(module: Any) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[torch.Tensor, ...]]:
+def _projection(module: Any) -> tuple[Logits, tuple[torch.Tensor, ...], torch.nn.Module | None]:
     """The linear map of a head module.
 
     Where PEFT trains rows of it (added tokens), its wrapper would copy the whole matrix at each call and make a
@@ -105,18 +124,29 @@ def _projection(module: Any) -> tuple[Callable[[torch.Tensor], torch.Tensor], tu
     """
     tokens = getattr(module, "token_adapter", None)
     if tokens is None or tokens.merged or len(tokens.active_adapters) != 1:
-        return module, tuple(parameter for parameter in module.parameters() if parameter.requires_grad)
+        project, sharded = _linear(module)
+        return project, tuple(parameter for parameter in module.parameters() if parameter.requires_grad), sharded
+    base, sharded = _linear(tokens.base_layer)
     rows = tokens.trainable_tokens_delta[tokens.active_adapters[0]]
     ids = torch.tensor(tokens.token_indices[tokens.active_adapters[0]], device=rows.device)
 
-    def project(hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = tokens.base_layer(hidden)
+    def project_rows(hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = base(hidden)
         return logits.index_copy_(1, ids, (hidden @ rows.to(hidden.dtype).T).to(logits.dtype))
 
-    return project, (rows,) if rows.requires_grad else ()
+    return project_rows, (rows,) if rows.requires_grad else (), sharded
+
+
+def _linear(layer: Any) -> tuple[Logits, torch.nn.Module | None]:
+    """A layer as a function; one that ZeRO-3 shards must be computed without its hooks, inside its own forward."""
+    if not hasattr(getattr(layer, "weight", None), "ds_id"):
+        return layer, None
+    return lambda hidden: linear(hidden, layer.weight, layer.bias), layer
 
 
 def _logit_scale(config: Any) -> float:
+    if getattr(config, "scale_decoder_outputs", False):  # T5 v1.0; v1.1, FLAN-T5 and mT5 do not
+        return 1.0 / math.sqrt(config.d_model)
     for key in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
         if getattr(config, key, None) is not None:
             return float(getattr(config, key))
@@ -125,28 +155,53 @@ def _logit_scale(config: Any) -> float:
 
 
 def attach_loss(model: Any) -> None:
-    """Teach a causal model ``forward(..., supervised=True, labels)``: it then returns the *sum* of the loss.
+    """Teach a model ``forward(..., supervised=True, labels)``: it then returns the *sum* of the loss.
 
-    As in TRL, the forward of this one object is replaced, so that wrappers around it (PEFT, DDP, DeepSpeed) keep
-    working; without ``supervised`` it is the forward it was.
+    A decoder predicts the label at the place before it; an encoder-decoder is given ``decoder_input_ids`` that are
+    shifted already, and predicts the label at its own place. As in TRL, the forward of this one object is replaced, so
+    that wrappers around it (PEFT, DDP, DeepSpeed) keep working; without ``supervised`` it is the forward it was.
 
     Raises:
         MachineError: the family does something unknown behind its head, so the loss would be wrong.
     """
     _require_known_head(model)
     plain = model.forward
+    summed = _paired_loss if model.config.is_encoder_decoder else _causal_loss
 
     def forward(self: Any, *args: Any, supervised: bool = False, labels: Any = None, **kwargs: Any) -> Any:
         if not supervised:
             return plain(*args, labels=labels, **kwargs) if labels is not None else plain(*args, **kwargs)
-        inputs = {key: value for key, value in kwargs.items() if value is not None}
-        if len(inputs.get("segment_lengths", ())) == 1:  # nothing to keep apart: any attention will do
-            del inputs["segment_lengths"]
-        hidden = self.base_model(*args, **inputs, use_cache=False).last_hidden_state
-        keep = labels[:, 1:] != IGNORE
-        return CausalLMOutput(loss=supervised_loss(head_of(self), hidden[:, :-1][keep], labels[:, 1:][keep]))
+        return summed(self, args, {key: value for key, value in kwargs.items() if value is not None}, labels)
 
     model.forward = types.MethodType(forward, model)
+
+
+def _causal_loss(model: Any, args: Any, inputs: dict[str, Any], labels: torch.Tensor) -> CausalLMOutput:
+    if len(inputs.get("segment_lengths", ())) == 1:  # nothing to keep apart: any attention will do
+        del inputs["segment_lengths"]
+    hidden = model.base_model(*args, **inputs, use_cache=False).last_hidden_state
+    keep = labels[:, 1:] != IGNORE
+    return CausalLMOutput(loss=supervised_loss(head_of(model), hidden[:, :-1][keep], labels[:, 1:][keep]))
+
+
+def _paired_loss(model: Any, _: Any, inputs: dict[str, Any], labels: torch.Tensor) -> Seq2SeqLMOutput:
+    hidden, keep = _paired_hidden(model, **inputs), labels != IGNORE
+    return Seq2SeqLMOutput(loss=supervised_loss(head_of(model), hidden[keep], labels[keep]))
+
+
+def _paired_hidden(
+    model: Any, input_ids: torch.Tensor, decoder_input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The decoder's last hidden states [B x T x d]; T5's classes with a head have no part that stops before it."""
+    read = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    written = model.get_decoder()(
+        input_ids=decoder_input_ids,
+        encoder_hidden_states=read,
+        encoder_attention_mask=attention_mask,
+        use_cache=False,
+    )
+    hidden: torch.Tensor = written.last_hidden_state
+    return hidden
 
 
 def _require_known_head(model: Any) -> None:
@@ -155,8 +210,12 @@ def _require_known_head(model: Any) -> None:
     model.eval()
     ids = torch.tensor([[1, 2, 3]], device=model.device)
     with torch.no_grad():
-        own = model(input_ids=ids, use_cache=False).logits.float()
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        if model.config.is_encoder_decoder:
+            own = model(input_ids=ids, decoder_input_ids=ids, use_cache=False).logits.float()
+            hidden = _paired_hidden(model, ids, ids)
+        else:
+            own = model(input_ids=ids, use_cache=False).logits.float()
+            hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         ours = head_of(model).logits(hidden[0])[None].float()
     model.train(training)
     if not torch.allclose(own, ours, rtol=2e-2, atol=1e-2 * float(own.abs().max())):

@@ -1,77 +1,48 @@
-"""A fine-tuning run from recipe to verified adapter."""
+"""A fine-tuning run from inputs to a verified adapter or model, in one process or as one of several."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
-import lft
-from lft.base.binding import Binding
-from lft.base.decode import Decoding, generate
-from lft.base.device import Placement, device_and_dtype
-from lft.base.fingerprint import Fingerprint, fingerprint
-from lft.base.load import load_model, load_tokenizer
-from lft.base.resolve import BaseRef, resolve_base
-from lft.base.tokens import add_tokens, extend_tokenizer, token_training
-from lft.data.example import Turn
-from lft.data.packing import efficiency
-from lft.data.prepare import prepare
-from lft.data.prompts import PromptFormat, prompt_format, prompt_text, stop_id
-from lft.data.sources import open_split
-from lft.data.streaming import stream_split
-from lft.data.tokens import Counts, Encoder
-from lft.errors import InputError
-from lft.files import new_folder
-from lft.plan import BatchPlan, batch_plan
 from lft.recipe import to_yaml
-from lft.recipe.schema import Recipe
-from lft.train.adapter import save_adapter
-from lft.train.attention import isolate
-from lft.train.batches import PackedRows, StreamedRows
-from lft.train.events import Note, Report, Sample, Saved
-from lft.train.folder import Lock, RunFolder, newest_whole_checkpoint, package_versions, python_version
-from lft.train.methods import Tuned, add_lora
-from lft.train.trainer import Interruption, LftTrainer, handled_signals, sft_config, total_steps
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a run starts from: the base on disk, the tokenizer, and rows of tokens."""
-
-    recipe: Recipe
-    base: BaseRef
-    identity: Fingerprint
-    tokenizer: Any
-    form: PromptFormat
-    placement: Placement
-    plan: BatchPlan
-    rows: PackedRows | StreamedRows
-    validation: PackedRows | None
-    lock: Lock
-
-    @property
-    def shares_rows(self) -> bool:
-        """Whether several sequences lie in one row of a batch."""
-        return self.recipe.data.packing or self.plan.micro_rows > 1
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        rows = 0 if isinstance(self.rows, StreamedRows) else len(self.rows)
-        return total_steps(self.recipe.train, rows, self.plan)
+from lft.train.arguments import Setting
+from lft.train.batches import StreamedRows
+from lft.train.causal import CausalTrainer, sft_config
+from lft.train.events import Note, Report, Saved, noter
+from lft.train.faults import explained
+from lft.train.folder import RunFolder
+from lft.train.inputs import Inputs, split_counts
+from lft.train.ledger import Ledger, look_once
+from lft.train.model import Subject, subject
+from lft.train.optimizers import make_loraplus, optimizer_name
+from lft.train.progress import Interruption, handled_signals
+from lft.train.record import held, recorded, write_data
+from lft.train.report import write_report
+from lft.train.resume import Start, going_on, require_shared
+from lft.train.samples import answer_questions, answer_samples
+from lft.train.seq2seq import Seq2SeqTrainer, seq2seq_arguments
+from lft.train.world import World, shared_folder
+from lft.train.zero import deepspeed_config
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. Losses are validation losses in nats per token; ``signal`` is set when it was interrupted."""
+    """How a run ended. Losses are validation losses in nats per token; ``signal`` is set when it was interrupted.
+
+    ``result`` is the folder of the adapter, or of the model where every weight was trained.
+    """
 
     folder: Path
-    adapter: Path | None
+    result: Path | None
     steps: int
     seconds: float
     before: float | None
@@ -84,261 +55,241 @@ class Outcome:
         return None if self.before is None or self.after is None else (self.before - self.after) / self.before
 
 
-def prepare_inputs(recipe: Recipe, cache: Path, report: Report) -> Inputs:
-    """Everything before the model is loaded; each refusal that can come early comes here.
-
-    Raises:
-        RecipeError, InputError, MachineError: what was wrong, where, and what to do.
-    """
-    placement, plan = device_and_dtype(recipe.base.dtype), batch_plan(recipe)
-    note = _noter(report)
-    base = resolve_base(recipe.base, cache, note)
-    tokenizer = load_tokenizer(base)
-    form = prompt_format(recipe.data.prompt, recipe.data.eoi, tokenizer)
-    extend_tokenizer(tokenizer, form.added_tokens)
-    rows, data = _train_rows(recipe, tokenizer, form, cache, note)
-    validation, checked = _validation_rows(recipe, tokenizer, form, cache, note)
-    identity = fingerprint(base.folder, cache)
-    lock = _lock(recipe, base, identity, placement, data, checked)
-    return Inputs(recipe, base, identity, tokenizer, form, placement, plan, rows, validation, lock)
-
-
-def finetune(inputs: Inputs, report: Report, resume: RunFolder | None = None) -> Outcome:
-    """Train, and save an adapter that was read back.
+def finetune(
+    inputs: Inputs,
+    report: Report,
+    resume: RunFolder | None = None,
+    world: World | None = None,
+    interruption: Interruption | None = None,
+    made: Callable[[Path], None] = lambda _: None,
+) -> Outcome:
+    """Train, and save an adapter or a model that was read back.
 
     Args:
         inputs: from ``prepare_inputs``.
         report: told what happens.
-        resume: go on with this run from its newest whole checkpoint.
+        resume: go on with this run from its newest whole checkpoint, or from its beginning where there is none.
+        world: the processes; None is this one alone.
+        interruption: asked after each step whether to stop; None handles the signals of this process.
+        made: told the run folder as soon as there is one.
 
     Raises:
-        TrainingError: the loss became non-finite, or the saved adapter is not what was in memory.
-        InputError: there is nothing to resume, or the run no longer is what it was.
+        TrainingError: the loss became non-finite, or what was saved is not what was in memory.
+        InputError: the run cannot go on, or no longer is what it was.
+        MachineError: out of memory or disk.
     """
-    recipe = inputs.recipe
-    folder = resume or RunFolder.create(Path(recipe.output.runs), recipe.name, to_yaml(recipe))
-    report = _logged(report, folder)
-    checkpoint = _checkpoint(inputs, resume, report) if resume else None
-    if resume is None:
+    world = world or World()
+    journal = _Journal(report, inputs.notes)
+    folder = resume
+    try:
+        with ExitStack() as stack:
+            if folder is not None:
+                stack.enter_context(_alone_in(folder, world, journal))
+            start = going_on(inputs, folder, world, journal.tell)
+            torch.manual_seed(inputs.recipe.train.seed)  # the same start in every process
+            tuned = subject(inputs, world, start.checkpoint, journal.tell)
+            if folder is None:
+                folder = _new_folder(inputs, world)
+                stack.enter_context(_alone_in(folder, world, journal))
+            stack.enter_context(_recorded(folder, inputs, world, journal))
+            made(folder.path)
+            outcome = _trained(tuned, folder, start, world, interruption, journal.tell)
+            if world.is_main:
+                write_data(folder.path, split_counts(inputs))  # again: a stream is counted while it is read
+            return journal.ended(outcome)
+    except Exception as error:
+        raise explained(error, None if folder is None else folder.path, world.size > 1) from error
+
+
+def _new_folder(inputs: Inputs, world: World) -> RunFolder:
+    """Made only now, when the model stands: what is refused before leaves nothing behind."""
+    path = None
+    if world.is_main:
+        folder = RunFolder.create(Path(inputs.recipe.output.runs), inputs.recipe.name, to_yaml(inputs.recipe))
         folder.write_lock(inputs.lock)
-    report(Note(f"run folder {folder.path}"))
-    torch.manual_seed(recipe.train.seed)
-    tuned = _tuned_model(inputs, report)
-    interruption = Interruption(report)
-    trainer = _trainer(inputs, tuned, folder, report)
+        path = folder.path.absolute() if world.size > 1 else folder.path
+    found = RunFolder(world.from_main(path))
+    require_shared(found, world)
+    return found
+
+
+class _Journal:
+    """What is told goes on the screen, and into log.txt as soon as the run has a folder."""
+
+    def __init__(self, screen: Report, notes: tuple[str, ...]) -> None:
+        self.screen = screen
+        self.waiting = list(notes)
+        self.folder: RunFolder | None = None
+        self.outcome: Outcome | None = None
+
+    def tell(self, event: Any) -> None:
+        """One event."""
+        if isinstance(event, Note):
+            self._log(event.text)
+        elif isinstance(event, Saved):
+            self._log(f"saved {event.what} {event.path.name}")
+        self.screen(event)
+
+    def open(self, folder: RunFolder) -> None:
+        """From now on there is a log."""
+        self.folder, waiting, self.waiting = folder, self.waiting, []
+        for text in waiting:
+            folder.log(text)
+
+    def ended(self, outcome: Outcome) -> Outcome:
+        """The run is over."""
+        self.outcome = outcome
+        return outcome
+
+    def _log(self, text: str) -> None:
+        if self.folder is None:
+            self.waiting.append(text)
+        else:
+            self.folder.log(text)
+
+
+@contextmanager
+def _alone_in(folder: RunFolder, world: World, journal: _Journal) -> Iterator[None]:
+    """While the block runs, no other run works in this folder; what is told is logged there."""
+    if not world.is_main:
+        yield
+        return
+    with held(folder.path):
+        journal.open(folder)
+        journal.tell(Note(f"run folder {folder.path}"))
+        yield
+
+
+@contextmanager
+def _recorded(folder: RunFolder, inputs: Inputs, world: World, journal: _Journal) -> Iterator[None]:
+    """While the block runs, state.json says so; however it ends, state.json and report.html say how.
+
+    Whatever goes wrong with the report, the run stands.
+    """
+    if not world.is_main:
+        yield
+        return
+    write_data(folder.path, split_counts(inputs))
+    try:
+        with recorded(folder.path, inputs.steps) as session:
+            yield
+            if journal.outcome is not None:
+                session.done, session.signal = journal.outcome.steps, journal.outcome.signal
+    finally:
+        try:
+            journal.screen(Saved("report", write_report(folder.path)))
+        except Exception as error:
+            journal.screen(Note(f"report.html was not written ({error}); try: lft runs report {folder.path}"))
+
+
+def _trained(
+    tuned: Subject, folder: RunFolder, start: Start, world: World, interruption: Interruption | None, report: Report
+) -> Outcome:
+    """The run inside its folder: from the start, or from a checkpoint. What was trained is saved before all else."""
+    inputs = tuned.inputs
+    alone = interruption is None
+    interruption = interruption or Interruption(report, world)
+    torch.manual_seed(inputs.recipe.train.seed + world.rank)
+    trainer = _trainer(tuned, folder, start, world, report)
+    trainer.ledger.evaluated.update(folder.evaluations() if start.checkpoint else {})
     trainer.add_callback(interruption)
-    before = _first_loss(trainer, inputs, folder, resume)
-    if resume is None:
-        _samples(inputs, tuned.model, folder, "before", report)
-    began = time.monotonic()
-    with handled_signals(interruption):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - began
-    if interruption.signal is not None:
-        return Outcome(folder.path, None, trainer.state.global_step, seconds, before, None, interruption.signal)
-    after = _last_loss(trainer, inputs)
-    _samples(inputs, tuned.model, folder, "after", report)
-    with new_folder(folder.adapter) as draft:
-        trainer.save_model_to(draft)
-    report(Saved("adapter", folder.adapter))
-    return Outcome(folder.path, folder.adapter, trainer.state.global_step, seconds, before, after, None)
-
-
-def _train_rows(
-    recipe: Recipe, tokenizer: Any, form: PromptFormat, cache: Path, note: Callable[[str], None]
-) -> tuple[PackedRows | StreamedRows, str]:
-    data, seed = recipe.data, recipe.train.seed
-    encoder = Encoder(tokenizer, form, data.max_length, data.overlong)
-    capacity = data.max_length if data.packing else None
-    if data.streaming:
-        stream = stream_split(data, "train", seed=seed, notify=note)
-        if stream is None:  # the schema has no null for this split
-            raise InputError("data.split.train names no split")
-        for verdict in stream.verdicts:
-            note(f"format of {verdict}")
-        return StreamedRows(stream, encoder, capacity, seed), stream.digest
-    examples = open_split(data, "train", seed=seed, cache=cache, notify=note)
-    if examples is None:  # the schema has no null for this split
-        raise InputError("data.split.train names no split")
-    for verdict in examples.verdicts:
-        note(f"format of {verdict}")
-    prepared = prepare(examples, encoder, cache, note)
-    rows = PackedRows(prepared, capacity)
-    note(describe("train", rows, capacity))
-    return rows, examples.digest
-
-
-def _validation_rows(
-    recipe: Recipe, tokenizer: Any, form: PromptFormat, cache: Path, note: Callable[[str], None]
-) -> tuple[PackedRows | None, str | None]:
-    data = recipe.data
-    examples = open_split(data, "validation", seed=recipe.train.seed, cache=cache, notify=note)
-    if examples is None:
-        return None, None
-    prepared = prepare(examples, Encoder(tokenizer, form, data.max_length, data.overlong), cache, note)
-    capacity = data.max_length if data.packing else None
-    rows = PackedRows(prepared, capacity)
-    note(describe("validation", rows, capacity))
-    return rows, examples.digest
-
-
-def describe(part: str, packed: PackedRows, capacity: int | None) -> str:
-    """One line on a split: nothing dropped or cut without being named."""
-    prepared, rows = packed.prepared, packed.rows
-    counts = prepared.counts
-    full = f", {efficiency(prepared.lengths, rows, capacity):.0%} full" if capacity else ""
-    line = (
-        f"{part}: {counts.examples:,} examples, {counts.tokens:,} tokens "
-        f"({counts.supervised / counts.tokens:.0%} supervised), {len(rows):,} rows{full}"
-    )
-    return (
-        line + "".join(f"; {text}" for text in losses(counts)) + ("; tokens from the cache" if prepared.cached else "")
-    )
-
-
-def losses(counts: Counts) -> list[str]:
-    """What was changed or left out, in words; an empty list means nothing was."""
-    told = {
-        "dropped as too long": counts.dropped,
-        "cut at max_length": counts.truncated,
-        "split at max_length": counts.split,
-        "with an empty output left out": counts.empty,
-        "tokens cut off": counts.tokens_cut,
-        "answers tokenised apart from their prompt": counts.retokenised,
-    }
-    return [f"{number:,} {text}" for text, number in told.items() if number]
-
-
-def _lock(
-    recipe: Recipe, base: BaseRef, identity: Fingerprint, placement: Placement, data: str, validation: str | None
-) -> Lock:
-    return Lock(
-        base=base.written,
-        revision=base.revision,
-        weights=identity.weights,
-        tokenizer=identity.tokenizer,
-        data=data,
-        validation=validation,
-        seed=recipe.train.seed,
-        device=placement.device,
-        dtype=str(placement.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        adapters_below=(),
-        packages=package_versions(),
-        python=python_version(),
-    )
-
-
-def _checkpoint(inputs: Inputs, folder: RunFolder, report: Report) -> Path:
-    changes = folder.read_lock().changes(inputs.lock)
-    if changes:
-        raise InputError(
-            f"the run cannot go on bit for bit: {', '.join(changes)} changed since it began",
-            where=str(folder.path),
-            fix="restore what changed (see lock.json), or start a new run",
-        )
-    choice = newest_whole_checkpoint(folder.checkpoints)
-    for line in choice.skipped:
-        report(Note(line))
-    report(Note(f"going on from step {choice.step}"))
-    return choice.path
-
-
-def _tuned_model(inputs: Inputs, report: Report) -> Tuned:
-    placement = inputs.placement
-    report(Note(f"loading {inputs.base.written} ({placement.reason})"))
-    model = load_model(inputs.base, placement.dtype, placement.device, notify=_noter(report))
-    added = add_tokens(inputs.tokenizer, model, inputs.form.added_tokens)
-    if inputs.shares_rows:
-        isolate(model, len(inputs.tokenizer))
-    tuned = add_lora(model, inputs.recipe.method, token_training(model, added) if added.ids else {})
-    report(Note(f"lora on {tuned}"))
+    trainer.add_callback(_Steps(trainer, tuned, start))
+    if isinstance(inputs.rows, StreamedRows):
+        inputs.rows.notify = noter(report)
     report(Note(f"batch: {inputs.plan}; {inputs.steps:,} steps"))
-    return tuned
+    began = time.monotonic()
+    with handled_signals(interruption) if alone else ExitStack():
+        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
+    if world.is_main:
+        start.forget()
+    seconds = time.monotonic() - began
+    if isinstance(inputs.rows, StreamedRows):
+        report(Note(inputs.rows.so_far()))
+    steps, before = trainer.state.global_step, trainer.ledger.evaluated.get(0)
+    if interruption.signal is not None and steps < trainer.state.max_steps:
+        return Outcome(folder.path, None, steps, seconds, before, None, interruption.signal)
+    result = folder.model if tuned.full else folder.adapter
+    with shared_folder(result, world) as draft:
+        tuned.save(trainer, draft, checkpoint=False)
+    report(Saved("model" if tuned.full else "adapter", result))
+    if inputs.validation is not None and steps not in trainer.ledger.evaluated:
+        trainer.evaluate()
+    if tuned.sharded and start.checkpoint:  # DeepSpeed does not put the rows of added tokens together there
+        report(
+            Note("sample prompts are not answered at the end of a ZeRO-3 run that was gone on with; use lft generate")
+        )
+    else:
+        answer_samples(tuned, trainer.ledger, "after")
+    return Outcome(folder.path, result, steps, seconds, before, trainer.ledger.evaluated.get(steps), None)
 
 
-def _trainer(inputs: Inputs, tuned: Tuned, folder: RunFolder, report: Report) -> LftTrainer:
-    recipe, binding = inputs.recipe, _binding(inputs, tuned.model)
-    device, dtype = inputs.placement.device, inputs.placement.dtype
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """What happens at the first step and after each one."""
 
-    def save_model_to(draft: Path) -> None:
-        save_adapter(tuned.model, inputs.tokenizer, binding, inputs.form, draft)
+    def __init__(self, trainer: Any, tuned: Subject, start: Start) -> None:
+        self.trainer, self.tuned, self.start = trainer, tuned, start
 
-    return LftTrainer(
-        model=tuned.model,
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """The state before the first step, once DeepSpeed has what it shards: validation loss and sample answers."""
+        if self.start.checkpoint is None:
+            if self.tuned.inputs.validation is not None:
+                self.trainer.evaluate()
+            answer_samples(self.tuned, self.trainer.ledger, "before")
+        elif self.tuned.sharded and self.tuned.inputs.validation is not None:
+            # DeepSpeed foresees the order of modules from the first pass it sees. In a fresh run that is an evaluation;
+            # were it a training step here, the next evaluation would find weights that are not put together.
+            look_once(self.trainer)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Evaluation by generation, where the recipe asks for it."""
+        answer_questions(self.tuned, self.trainer.ledger, state.global_step)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """The order of rows is told its epoch: of several processes that resume into the middle of one, accelerate's
+        wrappers do not pass it on, and the rows would come in the order of the first epoch.
+        """
+        if self.trainer.order is not None:
+            self.trainer.order.set_epoch(int(state.epoch or 0))
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Methods that change their own shape while they are trained (AdaLoRA)."""
+        if self.tuned.tuned.after_step is not None:
+            self.tuned.tuned.after_step(state.global_step + 1)
+
+
+def _trainer(tuned: Subject, folder: RunFolder, start: Start, world: World, report: Report) -> Any:
+    inputs, recipe = tuned.inputs, tuned.inputs.recipe
+    setting = Setting(
+        plan=inputs.plan,
+        placement=inputs.placement,
+        checkpoints=folder.checkpoints,
+        validated=inputs.validation is not None,
+        optimizer=optimizer_name(recipe.train.optimizer, inputs.placement.device, noter(report)),
+        deepspeed=deepspeed_config(recipe.launch, start.converted),
+    )
+    ledger = Ledger(
+        folder=folder,
+        world=world,
+        report=report,
+        save_model_to=lambda draft: tuned.save(trainer, draft, checkpoint=True),
+        keep_last=recipe.train.keep_last,
+        keep_best=recipe.train.keep_best,
+        shifted=not inputs.form.encoder_decoder,
+        optimizer=partial(_two_rates, ratio=recipe.method.loraplus_lr_ratio) if recipe.method.kind == "lora+" else None,
+    )
+    paired = inputs.form.encoder_decoder
+    trainer = (Seq2SeqTrainer if paired else CausalTrainer)(
+        model=tuned.tuned.model,
         tokenizer=inputs.tokenizer,
-        arguments=sft_config(recipe, inputs.plan, folder, device, dtype, inputs.validation is not None),
+        arguments=(seq2seq_arguments if paired else sft_config)(recipe, setting),
         rows=inputs.rows,
         validation=inputs.validation,
-        folder=folder,
-        keep_last=recipe.train.keep_last,
-        save_model_to=save_model_to,
-        report=report,
+        ledger=ledger,
     )
+    return trainer
 
 
-def _binding(inputs: Inputs, model: Any) -> Binding:
-    # What plain `peft` loads the base from: the hub's name, or the folder on this machine.
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = inputs.base.written if inputs.base.kind == "hub" else str(inputs.base.folder)
-    config.revision = inputs.base.revision
-    return Binding(
-        base=inputs.base.written,
-        revision=inputs.base.revision,
-        weights=inputs.identity.weights,
-        tokenizer=inputs.identity.tokenizer,
-        rows=model.get_input_embeddings().weight.shape[0],
-        recipe=inputs.recipe.name,
-        tags=dict(inputs.recipe.output.tags),
-        lft=lft.__version__,
-    )
-
-
-def _first_loss(trainer: LftTrainer, inputs: Inputs, folder: RunFolder, resume: RunFolder | None) -> float | None:
-    """Validation loss before the first step; a resumed run reads it from its own log."""
-    if inputs.validation is None:
-        return None
-    return trainer.evaluate()["eval_loss"] if resume is None else folder.first_evaluation()
-
-
-def _last_loss(trainer: LftTrainer, inputs: Inputs) -> float | None:
-    if inputs.validation is None:
-        return None
-    found = trainer.evaluated.get(trainer.state.global_step)
-    return found if found is not None else trainer.evaluate()["eval_loss"]
-
-
-def _samples(inputs: Inputs, model: Any, folder: RunFolder, when: str, report: Report) -> None:
-    """Answers to the recipe's sample prompts, greedy, so that before and after differ by the training alone."""
-    prompts = inputs.recipe.train.sample_prompts
-    if not prompts:
-        return
-    decoding = Decoding(max_new_tokens=inputs.recipe.train.sample_tokens, greedy=True, seed=inputs.recipe.train.seed)
-    trained_with = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    for prompt in prompts:
-        text = prompt_text(inputs.form, (Turn("user", prompt),), inputs.tokenizer)
-        special, stop = inputs.form.adds_special_tokens, stop_id(inputs.form, inputs.tokenizer)
-        answer = generate(model, inputs.tokenizer, [text], decoding, special=special, stop=stop)[0]
-        folder.append(
-            "samples.jsonl", {"when": when, "prompt": prompt, "text": answer.text, "finished": answer.finished}
-        )
-        report(Sample(when, prompt, answer.text))
-    model.set_attn_implementation(trained_with)
-
-
-def _noter(report: Report) -> Callable[[str], None]:
-    return lambda text: report(Note(text))
-
-
-def _logged(report: Report, folder: RunFolder) -> Report:
-    """Notes and saves go to log.txt too."""
-
-    def both(event: Any) -> None:
-        if isinstance(event, Note):
-            folder.log(event.text)
-        elif isinstance(event, Saved):
-            folder.log(f"saved {event.what} {event.path.name}")
-        report(event)
-
-    return both
+def _two_rates(trainer: Any, ratio: float) -> Any:
+    """LoRA+'s optimizer."""
+    kind = trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+    return make_loraplus(trainer.model, trainer.args, kind, ratio)

@@ -1,24 +1,27 @@
 """The bare TRL script that `lft` is measured against: what its documentation says, with CPU defaults set right.
 
-    python scripts/bench/bare_trl.py MODEL DATA OUT '{"per_device_train_batch_size": 4, ...}'
+    python scripts/bench/bare_trl.py BEGAN MODEL DATA OUT METHOD '{"per_device_train_batch_size": 4, ...}'
 
-TRL's own CPU traps (bf16 autocast and checkpointing, 3.5 times slower) are avoided, so that the ratio is fair.
-Prints one JSON line.
+METHOD is lora, qlora or full. TRL's own CPU traps (bf16 autocast and checkpointing, 3.5 times slower; adapters in bf16
+on a quantized base, whose steps AdamW loses) are avoided, so that the ratio is fair. BEGAN is the monotonic clock when
+this process was started. Prints one JSON line; under torchrun, the first process does.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
+
+from material import ALPHA, RANK
+from measure import Clock, train_measured
 
 
-def main(model: str, data: str, out: str, options: str) -> None:
+def main(process_began: str, model: str, data: str, out: str, method: str, options: str) -> None:
+    clock = Clock(float(process_began))
     import torch
     from datasets import load_dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
     from trl import SFTConfig, SFTTrainer
 
     torch.manual_seed(42)
@@ -42,37 +45,27 @@ def main(model: str, data: str, out: str, options: str) -> None:
         optim="adamw_torch",
         **{"max_length": 512, **json.loads(options)},
     )
-    began: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_train_begin(self, *_: object, **__: object) -> None:
-            began.append(time.monotonic())
-
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(
+            model, dtype=torch.float32, quantization_config=nf4 if method == "qlora" else None
+        ),
         args=arguments,
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"),
-        callbacks=[Clock()],
+        peft_config=None if method == "full" else lora,
     )
-    supervised = sum(sum(label != -100 for label in row) for row in trainer.train_dataset["labels"])
-    trainer.train()
-    seconds = time.monotonic() - began[0]
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    tail = losses[-max(len(losses) // 5, 1) :]
-    print(
-        json.dumps(
-            {
-                "supervised": supervised * trainer.state.num_train_epochs,
-                "steps": trainer.state.global_step,
-                "seconds": seconds,
-                "final_loss": sum(tail) / len(tail),
-                "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        )
-    )
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    train_measured(trainer, clock)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:7])

@@ -1,42 +1,155 @@
 """One `lft` run for the benchmark: the code path of `lft finetune`, its numbers as one JSON line.
 
-python scripts/bench/lft_run.py RECIPE.yaml CACHE [key.path=value ...]
+    python scripts/bench/lft_run.py measure BEGAN RECIPE.yaml CACHE [key.path=value ...]
+    python scripts/bench/lft_run.py ceiling BEGAN RECIPE.yaml CACHE [key.path=value ...]   and the peak of this process
+    python scripts/bench/lft_run.py profile BEGAN RECIPE.yaml CACHE [key.path=value ...]
+
+BEGAN is the monotonic clock when this process was started. With a launch.engine, `measure` starts processes that run
+`lft_run.py work BEGAN SUPERVISED JOB`, and the first of them tells the numbers.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from measure import Clock
+
+if TYPE_CHECKING:
+    from lft.train.inputs import Inputs
+    from lft.train.run import Outcome
+
+FIRST, LAST = 2, 6  # steps between which the profiler looks
 
 
-def main(path: str, cache: str, *overrides: str) -> None:
-    from lft.recipe import load_recipe
+def main(what: str, began: str, *arguments: str) -> None:
+    from lft.cli.common import quiet_libraries
+
+    quiet_libraries()
+    if what == "work":
+        found = worked(float(began), *arguments)
+    else:
+        path, cache, *overrides = arguments
+        told = {"measure": measured, "ceiling": with_ceiling, "profile": profiled}[what]
+        found = told(float(began), path, Path(cache), overrides)
+    if found is not None:
+        print(json.dumps(found))
+
+
+def measured(began: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any] | None:
+    """Speed, memory, loss and time to the first step of a whole run; None where other processes tell them."""
+    listener = Listener(began)
+    inputs = inputs_of(path, cache, overrides)
+    if inputs.recipe.launch.engine == "none":
+        return listener.told(supervised_in(inputs), trained(inputs, listener))
+    launched(began, inputs, cache)
+    return None
+
+
+def with_ceiling(began: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any]:
+    """The same; then this run's floating-point operations, and the peak of this process."""
+    listener = Listener(began)
+    inputs = inputs_of(path, cache, overrides)
+    outcome = trained(inputs, listener)
+    found = listener.told(supervised_in(inputs), outcome)
+    from ceiling import measured_peak, run_flops
+
+    from lft.train.batches import PackedRows
+
+    assert isinstance(inputs.rows, PackedRows), "the benchmark's recipes do not stream"
+    prepared, epochs = inputs.rows.prepared, inputs.recipe.train.epochs
+    passes = outcome.steps * inputs.plan.accumulation
+    return {
+        **found,
+        "flops": run_flops(prepared.lengths, prepared.counts.supervised) * epochs,
+        "peak": asdict(measured_peak(round(prepared.counts.tokens * epochs / passes))),
+    }
+
+
+def worked(began: float, supervised: str, job: str) -> dict[str, Any] | None:
+    """One process of several, as `lft.cli.worker` is; the first one's figures."""
+    from lft.train.launch import Job
+    from lft.train.worker import work
+
+    listener = Listener(began)
+    listener.clock.watch()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    rank, size, local, attempt = (int(os.environ[name]) for name in names)
+    outcome = work(Job(Path(job)), rank, size, local, attempt, listener)
+    return listener.told(float(supervised), outcome) if rank == 0 else None
+
+
+def profiled(_: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any]:
+    """Share of each group of operators in the time of a few steps."""
+    from breakdown import Watch
+
     from lft.train.events import Step
-    from lft.train.run import finetune, prepare_inputs
 
-    losses: list[float] = []
+    watch = Watch()
 
     def listen(event: object) -> None:
-        if isinstance(event, Step):
-            losses.append(event.loss)
+        if isinstance(event, Step) and event.step == FIRST:
+            watch.open()
+        elif isinstance(event, Step) and event.step == LAST:
+            watch.close()
 
-    inputs = prepare_inputs(load_recipe(Path(path), list(overrides)).recipe, Path(cache), listen)
-    supervised = inputs.rows.prepared.counts.supervised
-    outcome = finetune(inputs, listen)
-    tail = losses[-max(len(losses) // 5, 1) :]
-    print(
-        json.dumps(
-            {
-                "supervised": supervised * inputs.recipe.train.epochs,
-                "steps": outcome.steps,
-                "seconds": outcome.seconds,
-                "final_loss": sum(tail) / len(tail),
-                "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        )
-    )
+    trained(inputs_of(path, cache, [*overrides, f"train.max_steps={LAST}"]), listen)
+    return {"step": watch.seconds / (LAST - FIRST), "shares": watch.shares()}
+
+
+class Listener:
+    """Losses and times of a run's steps."""
+
+    def __init__(self, began: float) -> None:
+        self.clock, self.losses = Clock(began), list[float]()
+
+    def __call__(self, event: object) -> None:
+        from lft.train.events import Step
+
+        if isinstance(event, Step):
+            self.losses.append(event.loss)
+            self.clock.step()
+
+    def told(self, supervised: float, outcome: Outcome) -> dict[str, Any]:
+        """The figures of the run."""
+        return self.clock.told(supervised, outcome.seconds, self.losses)
+
+
+def inputs_of(path: str, cache: Path, overrides: list[str]) -> Inputs:
+    from lft.recipe import load_recipe
+    from lft.train.inputs import prepare_inputs
+
+    return prepare_inputs(load_recipe(Path(path), overrides).recipe, cache, lambda _: None)
+
+
+def trained(inputs: Inputs, listen: Any) -> Outcome:
+    from lft.train.run import finetune
+
+    if isinstance(listen, Listener):
+        listen.clock.watch()
+    return finetune(inputs, listen)
+
+
+def launched(began: float, inputs: Inputs, cache: Path) -> None:
+    """As `lft finetune` does where the recipe asks for several processes."""
+    from lft.train.launch import Node, launch
+    from lft.train.zero import require_engine
+
+    require_engine(inputs.recipe.launch, inputs.placement.device, lambda _: None)
+    command = [__file__, "work", str(began), str(supervised_in(inputs))]
+    launch(inputs.recipe, Node(), cache, None, lambda job: [*command, str(job)])
+
+
+def supervised_in(inputs: Inputs) -> float:
+    """Supervised tokens that a run trains on, over all its epochs."""
+    from lft.train.batches import PackedRows
+
+    assert isinstance(inputs.rows, PackedRows), "the benchmark's recipes do not stream"
+    return inputs.rows.prepared.counts.supervised * inputs.recipe.train.epochs
 
 
 if __name__ == "__main__":

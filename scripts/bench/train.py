@@ -1,9 +1,16 @@
-"""Training speed and memory as ratios to a bare TRL script, measured in one run on one machine.
+"""Training speed, memory, loss and start as ratios to a bare script, measured in one run on one machine.
 
-    python scripts/bench/train.py [--threads 1] [--rows 96] [--rounds 2]
+    python scripts/bench/train.py [--kind lora|qlora|full|t5|zero|all] [--threads 1] [--rows 96] [--rounds 2]
 
-Same model (10.9 M LLaMA, LoRA r = 8 on all linear layers), same data, same batch and steps. Each contender runs in a
-process of its own, in turn, `rounds` times; the best round counts, since a disturbed round is only ever slower.
+lora, qlora, full   a 10.9 M LLaMA against a bare TRL script (r = 8 on all linear layers; qlora: on nf4)
+t5                  an 11.6 M T5 v1.1, LoRA and full, against a bare Seq2SeqTrainer script
+zero                two processes (gloo): ZeRO through lft and a bare TRL script, each against plain DDP through lft
+
+The same data, batch and epochs for all that are compared (`contenders.py` has the table). Each contender runs in a
+process of its own (or two), in turn, `rounds` times. For lora the best round counts, since a disturbed round is only
+ever slower; behind its ratios: the time to the first step, where the time of lft's steps goes, and how far its
+arithmetic is from what this machine's matrix products can do (`ceiling.py`). The others tell the median of the rounds'
+ratios.
 """
 
 from __future__ import annotations
@@ -14,130 +21,111 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
 from pathlib import Path
+from typing import Any
 
-from material import make_data, make_model
+from ceiling import Peak
+from contenders import BARE, KINDS, METHODS, Contender, Figures, Profile, recipe_for
+from material import MODELS, make_data
+from tables import Rounds, show_distance, show_first_steps, show_medians, show_profiles, show_ratios
 
 HERE = Path(__file__).resolve().parent
 
 
-@dataclass(frozen=True)
-class Contender:
-    name: str
-    data: str
-    options: dict[str, object] | tuple[str, ...]  # TRL's SFTConfig options, or lft overrides
+class Bench:
+    """The material, and a process (or two) for each run; what a contender caches is its own."""
 
+    def __init__(self, folder: Path, rows: int, threads: int) -> None:
+        self.folder, self.threads = folder, threads
+        for name, make in MODELS.items():
+            make(folder / name)
+        sizes = {"even": rows, "long-tail": 4 * rows}
+        self.data = {kind: make_data(folder, folder / "llama", kind, size) for kind, size in sizes.items()}
+        self.places: dict[Contender, Path] = {}
+        self._python("-c", "import datasets, peft, torch, transformers, trl", home=folder / "hf")  # off a cold disk
 
-CONTENDERS = (
-    Contender(
-        "lft, no packing", "even", ("data.packing=false", "train.micro_batch_size=4", "train.global_batch_size=8")
-    ),
-    Contender("TRL, padded", "even", {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}),
-    Contender(
-        "lft, packed", "long-tail", ("data.packing=true", "train.micro_batch_size=1", "train.global_batch_size=2")
-    ),
-    Contender("TRL, padded", "long-tail", {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}),
-    Contender(
-        "TRL, bfd packing",
-        "long-tail",
-        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "packing": True},
-    ),
-    Contender(
-        "TRL, padding-free",
-        "long-tail",
-        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "padding_free": True, "max_length": None},
-    ),
-)
+    def measured(self, contender: Contender, what: str = "measure") -> Figures:
+        """One round; lft can also tell the peak of its process (``ceiling``)."""
+        if contender.is_ours:
+            figures = self._lft(contender, what)
+            return Figures(**{**figures, "peak": Peak(**figures["peak"]) if "peak" in figures else None})
+        own = self._own(contender)
+        torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={contender.processes}")
+        arguments = (
+            *(torchrun if contender.processes > 1 else ()),
+            str(HERE / BARE[contender.model]),
+            str(time.monotonic()),
+            str(self.folder / contender.model),
+            str(self.data[contender.data]),
+            str(own / "out"),
+            contender.method,
+            json.dumps(contender.options),
+        )
+        return Figures(**json.loads(self._python(*arguments, home=own / "hf")))
 
+    def profiled(self, contender: Contender) -> Profile:
+        """Where lft's time goes, in a process of its own: the profiler slows what it looks at."""
+        return Profile(**self._lft(contender, "profile"))
 
-@dataclass(frozen=True)
-class Figures:
-    supervised: float
-    steps: int
-    seconds: float
-    final_loss: float
-    memory: int
+    def _lft(self, contender: Contender, what: str) -> dict[str, Any]:
+        own = self._own(contender)
+        recipe = str(recipe_for(self.folder, self.folder / contender.model, self.data[contender.data]))
+        script = (str(HERE / "lft_run.py"), what, str(time.monotonic()), recipe, str(own / "cache"))
+        overrides = (*METHODS[contender.method], *map(str, contender.options))
+        found: dict[str, Any] = json.loads(self._python(*script, *overrides, home=own / "hf"))
+        return found
 
-    @property
-    def rate(self) -> float:
-        return self.supervised / self.seconds
+    def _own(self, contender: Contender) -> Path:
+        return self.places.setdefault(contender, self.folder / f"{len(self.places)}")
 
-
-def recipe_for(folder: Path, data: Path) -> Path:
-    path = folder / f"{data.stem}.yaml"
-    path.write_text(
-        f"""name: bench
-base: {{model: {folder / "model"}, dtype: float32}}
-data:
-  {{train: {data}, split: {{train: train, validation: null}}, format: prompt-completion, eoi: text, max_length: 512}}
-method: {{kind: lora, r: 8, alpha: 16, dropout: 0.0, target_modules: all-linear}}
-train: {{epochs: 1, learning_rate: 1.0e-3, schedule: cosine, warmup_ratio: 0.03, save_every: end}}
-output: {{runs: {folder / "runs"}}}
-"""
-    )
-    return path
-
-
-def measure(contender: Contender, folder: Path, data: Path, threads: int) -> Figures:
-    if isinstance(contender.options, tuple):
-        command = [str(HERE / "lft_run.py"), str(recipe_for(folder, data)), str(folder / "cache"), *contender.options]
-    else:
-        options = dict(contender.options)
-        command = [
-            str(HERE / "bare_trl.py"),
-            str(folder / "model"),
-            str(data),
-            str(folder / "trl"),
-            json.dumps(options),
-        ]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{contender.name} failed:\n{done.stderr[-3000:]}")
-    return Figures(**json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def best(rounds: list[Figures]) -> Figures:
-    return min(rounds, key=lambda figures: figures.seconds)
+    def _python(self, *arguments: str, home: Path) -> str:
+        """The last line that the process prints."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(arguments[:2])} failed:\n{done.stderr[-3000:]}")
+        return (done.stdout.strip().splitlines() or [""])[-1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=(*KINDS, "all"), default="lora")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
     choice = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_model(folder / "model")
-        data = {
-            "even": make_data(folder, folder / "model", "even", choice.rows),
-            "long-tail": make_data(folder, folder / "model", "long-tail", 4 * choice.rows),
-        }
-        rounds: dict[int, list[Figures]] = {index: [] for index in range(len(CONTENDERS))}
-        for _ in range(choice.rounds):
-            for index, contender in enumerate(CONTENDERS):
-                rounds[index].append(measure(contender, folder, data[contender.data], choice.threads))
-        show([best(rounds[index]) for index in range(len(CONTENDERS))], choice.threads)
+        bench = Bench(Path(name), choice.rows, choice.threads)
+        for kind in KINDS if choice.kind == "all" else (choice.kind,):
+            if choice.kind == "all":
+                print(f"\n{kind}\n")
+            (show_lora if kind == "lora" else show_kind)(bench, KINDS[kind], choice.rounds)
 
 
-def show(figures: list[Figures], threads: int) -> None:
-    print(f"{threads} thread(s) a process; best of the rounds\n")
-    print(
-        f"{'data':10} {'contender':18} {'steps':>5} {'s':>7} {'sup. tok/s':>10} {'ratio':>6} {'loss':>7} "
-        f"{'GiB':>5} {'ratio':>6}"
-    )
-    for data in ("even", "long-tail"):
-        group = [(c, f) for c, f in zip(CONTENDERS, figures, strict=True) if c.data == data]
-        ours = group[0][1]
-        for contender, one in group:
-            ratio, memory = ours.rate / one.rate, ours.memory / one.memory
-            print(
-                f"{data:10} {contender.name:18} {one.steps:5} {one.seconds:7.1f} {one.rate:10.0f} {ratio:6.2f} "
-                f"{one.final_loss:7.4f} {one.memory / 2**30:5.2f} {memory:6.2f}"
-            )
-    print("\nratio: lft over the contender of that line (speed: higher is better; memory: lower is better)")
+def show_kind(bench: Bench, contenders: tuple[Contender, ...], count: int) -> None:
+    show_medians(in_turn(bench, contenders, count, "measure"), bench.threads)
+
+
+def show_lora(bench: Bench, contenders: tuple[Contender, ...], count: int) -> None:
+    rounds = in_turn(bench, contenders, count, "ceiling")
+    best = {contender: min(runs, key=lambda run: run.seconds) for contender, runs in rounds.items()}
+    show_ratios(best, bench.threads)
+    show_first_steps(rounds)
+    ours = {contender: figures for contender, figures in best.items() if contender.is_ours}
+    show_profiles({contender: bench.profiled(contender) for contender in ours})
+    show_distance(ours, bench.threads)
+
+
+def in_turn(bench: Bench, contenders: tuple[Contender, ...], count: int, what: str) -> Rounds:
+    """``count`` rounds, in each of which every contender runs once."""
+    rounds: Rounds = {contender: [] for contender in contenders}
+    for _ in range(count):
+        for contender in contenders:
+            rounds[contender].append(bench.measured(contender, what))
+    return rounds
 
 
 if __name__ == "__main__":

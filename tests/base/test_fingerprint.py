@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lft.base import fingerprint as room
+from lft.base.binding import Binding
 from lft.base.fingerprint import fingerprint, tokenizer_fingerprint, weights_fingerprint
 from lft.base.headers import SINGLE, read_headers
 from lft.errors import InputError
@@ -174,3 +176,106 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(tmp_path, mo
     monkeypatch.setattr("lft.base.files._RACY_NS", -(10**18))
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "full")))
     assert weights_fingerprint(folder, tmp_path / "cache") == weights_fingerprint(folder, None)
+
+
+def _with(folder, copy, name, change):
+    """A copy of a folder with a change in one of its JSON files, made if it is not there."""
+    shutil.copytree(folder, copy)
+    file = copy / name
+    content = json.loads(file.read_text()) if file.exists() else {}
+    change(content)
+    file.write_text(json.dumps(content))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {"900": {"content": "<|new|>", "special": True}}}),
+        ("added_tokens.json", {"<|new|>": 900}),
+        ("special_tokens_map.json", {"eos_token": "<|user|>"}),
+        ("special_tokens_map.json", {"additional_special_tokens": ["<|user|>"]}),
+    ],
+)
+def test_tokens_of_every_file_that_can_add_them_count(llama, tmp_path, name, change):
+    other = _with(llama, tmp_path / "other", name, lambda content: content.update(change))
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(llama)
+
+
+def test_a_flag_of_an_added_token_counts(llama, tmp_path):
+    def strip(content):
+        content["added_tokens"][0]["lstrip"] = True
+
+    other = _with(llama, tmp_path / "other", "tokenizer.json", strip)
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(llama)
+
+
+def test_what_older_files_say_again_does_not_count(llama, tmp_path):
+    """Hub folders list their tokens in up to four files; a copy saved by transformers 5 in one."""
+    listed = json.loads((llama / "tokenizer.json").read_text())["added_tokens"]
+    names = json.loads((llama / "tokenizer_config.json").read_text())
+    roles = {key: names[key] for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    decoder = {str(t["id"]): {key: value for key, value in t.items() if key != "id"} for t in listed}
+    old = _with(llama, tmp_path / "old", "tokenizer_config.json", lambda c: c.update(added_tokens_decoder=decoder))
+    (old / "special_tokens_map.json").write_text(json.dumps({key: {"content": text} for key, text in roles.items()}))
+    (old / "added_tokens.json").write_text(json.dumps({t["content"]: t["id"] for t in listed}))
+    assert tokenizer_fingerprint(old) == tokenizer_fingerprint(llama)
+
+
+def _bound(folder):
+    found = fingerprint(folder, None)
+    return Binding("base", None, found.weights, found.tokenizer, 384, "r", {}, "0", config=found.config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hidden_act", "gelu"), ("rms_norm_eps", 1e-5), ("rope_parameters", {"rope_theta": 5e5, "rope_type": "default"})],
+)
+def test_a_configuration_that_computes_something_else_is_another_base(llama, tmp_path, key, value):
+    other = _with(llama, tmp_path / "other", "config.json", lambda content: content.update({key: value}))
+    with pytest.raises(InputError, match=f"config.json differs in {key}"):
+        _bound(llama).require(fingerprint(other, None), "adapter")
+
+
+def test_where_a_configuration_comes_from_and_how_it_is_run_does_not_count(llama, tmp_path):
+    def change(content):
+        content |= {"_name_or_path": "a/b", "transformers_version": "4.30.0", "torch_dtype": "float16"}
+        content |= {"use_cache": False, "attention_dropout": 0.1, "pad_token_id": 7, "architectures": ["Other"]}
+        del content["dtype"]
+
+    other = _with(llama, tmp_path / "other", "config.json", change)
+    assert fingerprint(other, None) == fingerprint(llama, None)
+
+
+def test_defaults_and_names_of_other_versions_are_the_same_base(llama, tmp_path):
+    """The hub's LLaMA says rope_theta or nothing; transformers 5 writes every default and rope_parameters."""
+
+    def as_once(content):
+        for key in ("attention_bias", "mlp_bias", "head_dim", "rope_parameters"):
+            del content[key]
+        content["rope_theta"] = 10000.0
+
+    older = _with(llama, tmp_path / "older", "config.json", as_once)
+    assert fingerprint(older, None) != fingerprint(llama, None)
+    _bound(llama).require(fingerprint(older, None), "adapter")
+    _bound(older).require(fingerprint(llama, None), "adapter")
+
+
+def test_a_model_that_the_library_does_not_know_is_compared_word_for_word(llama, tmp_path):
+    def of(name, eps):
+        change = {"model_type": "unheard-of", "rms_norm_eps": eps}
+        return _with(llama, tmp_path / name, "config.json", lambda content: content.update(change))
+
+    one, same, other = of("one", 1e-6), of("same", 1e-6), of("other", 1e-5)
+    _bound(one).require(fingerprint(same, None), "adapter")
+    with pytest.raises(InputError, match="rms_norm_eps"):
+        _bound(one).require(fingerprint(other, None), "adapter")
+
+
+def test_an_adapter_carries_its_name_and_what_its_base_computes(llama, tmp_path):
+    bound = replace(_bound(llama), name="longform/tiny")
+    bound.save(tmp_path)
+    saved = json.loads((tmp_path / "lft.json").read_text())
+    assert saved["name"] == "longform/tiny"
+    assert saved["config"]["hidden_act"] == "silu"
+    assert Binding.load(tmp_path) == bound

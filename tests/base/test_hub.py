@@ -178,3 +178,16 @@ def test_remote_code_needs_a_full_commit_and_only_then_brings_python_files(hub):
     commit = hub.server.commit("org/tiny")
     assert "modeling_own.py" in hub.resolve("org/tiny", trust_remote_code=True, revision=commit)["files"]
     assert hub.half_written() == []
+
+
+def test_a_weight_difference_is_found_in_the_cache_without_network(hub):
+    """Its shards have names of their own; without them in mind, every use would ask the hub again."""
+    at = hub.server.root / "org/diff"
+    at.mkdir()
+    for name in ("config.json", "diff.json"):
+        (at / name).write_text("{}")
+    (at / "diff-model.safetensors").write_bytes(b"any")
+    fetched, again = hub.resolve("org/diff"), hub.resolve("org/diff", offline=True)
+    assert "weight difference" in fetched["error"]
+    assert "weight difference" in again["error"]  # it was found, and refused for what it is
+    assert any("cached commit" in line for line in again["said"])

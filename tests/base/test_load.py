@@ -103,9 +103,10 @@ def test_a_model_with_its_own_code_is_not_run(broken):
     assert not (broken / "ran").exists()
 
 
-def test_an_encoder_decoder_is_not_a_causal_model(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
-    with pytest.raises(InputError, match="'t5' is not a causal"):
+@pytest.mark.parametrize("kind", ["vit", "bart", "t5gemma"])
+def test_a_model_that_is_neither_decoder_nor_t5_is_refused(tmp_path, kind):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(InputError, match=f"'{kind}' is not a causal"):
         load(tmp_path)
 
 

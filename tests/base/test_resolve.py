@@ -74,6 +74,14 @@ def test_an_adapter_folder_is_named_as_such(tmp_path):
         resolve(tmp_path, tmp_path / "cache")
 
 
+def test_a_weight_difference_is_named_as_such_with_the_command_that_makes_a_model_of_it(llama, tmp_path):
+    shutil.copytree(llama, tmp_path / "diff")
+    (tmp_path / "diff/diff.json").write_text("{}")
+    with pytest.raises(InputError, match="weight difference, not a model") as caught:
+        resolve(tmp_path / "diff", tmp_path / "cache")
+    assert f"lft base diff apply BASE {tmp_path / 'diff'}" in str(caught.value.fix)
+
+
 def test_a_damaged_configuration_or_weight_file_is_found_on_resolving(llama, tmp_path):
     for name, content in (("config.json", b"{"), ("config.json", b"[]"), ("model.safetensors", b"cut")):
         folder = tmp_path / "model"

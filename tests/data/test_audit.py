@@ -78,6 +78,7 @@ def test_counts_are_exact(found):
         dropped=2,
         empty=2,
         longest=longest,
+        first_overlong=7,
     )
     assert (found.validation.counts.examples, found.validation.counts.kept, found.validation.counts.dropped) == (
         5,
@@ -116,11 +117,11 @@ def test_problems_are_a_line_each(found):
     longest = found.train.counts.longest
     other = found.validation.counts.longest
     assert found.problems == (
-        f"train: 2 examples are longer than data.max_length {LIMIT} (longest {longest}); "
+        f"train: 2 examples are longer than data.max_length {LIMIT} (first example 7, longest {longest}); "
         "training refuses them under data.overlong: error",
         "train: 2 examples have an empty output and are left out",
         "train: 2 outputs stand there more than once",
-        f"validation: 1 examples are longer than data.max_length {LIMIT} (longest {other}); "
+        f"validation: 1 examples are longer than data.max_length {LIMIT} (first example 4, longest {other}); "
         "training refuses them under data.overlong: error",
         "validation: 1 examples have an empty output and are left out",
         "validation is not held out: 2 of its outputs stand in train word for word, 1 nearly",
@@ -192,3 +193,18 @@ def test_training_finds_the_tokens_of_the_audit(tmp_path):
     one, train = encoder(LIMIT, tokenizer=TOKENIZER), ExampleList(TRAIN.examples[:7])
     audit(train, None, one, tmp_path, quiet)
     assert prepare(train, replace(one, counts=Counts()), tmp_path, quiet).cached
+
+
+def test_each_example_is_read_once_by_the_audit_and_once_by_the_tokenizer(tmp_path):
+    class Watched(ExampleList):
+        def __iter__(self):
+            passes.append(self.digest)
+            return super().__iter__()
+
+    passes = []
+    train, validation = Watched(TRAIN.examples), Watched(VALIDATION.examples)
+    first = audit(train, validation, encoder(LIMIT, tokenizer=TOKENIZER), tmp_path, quiet)
+    assert sorted(passes) == sorted([train.digest, validation.digest] * 2)
+    passes.clear()
+    assert audit(train, validation, encoder(LIMIT, tokenizer=TOKENIZER), tmp_path, quiet) == first
+    assert sorted(passes) == sorted([train.digest, validation.digest]), "tokens come from the cache"

@@ -93,14 +93,16 @@ def test_a_stream_is_read_a_shard_at_a_time_and_numbered_on(monkeypatch):
 
 
 def test_all_too_long_examples_are_counted_in_one_error(tmp_path):
-    examples = ExampleList([LONG, *FEW, LONG])
+    examples = ExampleList([FEW.examples[0], LONG, *FEW.examples[1:], LONG])
     longest = len(encoded(encoder(tokenizer=TOKENIZER), LONG)[0])
     for _ in range(2):  # from the cache as well
         with pytest.raises(InputError) as caught:
-            prepare(examples, encoder(longest - 1, "error", tokenizer=TOKENIZER), tmp_path, quiet)
+            prepare(examples, encoder(longest - 1, "error", tokenizer=TOKENIZER), tmp_path, quiet, "validation")
         assert caught.value.what == (
-            f"2 of 8 examples are longer than data.max_length {longest - 1} (the longest has {longest} tokens)"
+            f"2 of 8 examples are longer than data.max_length {longest - 1} (the first is example 1; the longest has "
+            f"{longest} tokens)"
         )
+        assert caught.value.where == "validation"
         assert "drop, truncate or split" in (caught.value.fix or "")
     assert prepare(examples, encoder(longest, "error", tokenizer=TOKENIZER), tmp_path, quiet).counts.kept == 8
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lft.base.tokens import extend_tokenizer
 from lft.data.example import Example, Turn
-from lft.data.prompts import PromptFormat, prompt_format, prompt_text, render, special_tokens
+from lft.data.prompts import PromptFormat, prompt_format, prompt_text, render
 from lft.errors import InputError
+from lft.literal import plain, special_tokens
 from tests.examples import CHATML, example, ids_at_generation, talk, written
 from tests.tiny import CHAT_TEMPLATE, tiny_tokenizer
 
@@ -180,7 +181,7 @@ def test_a_template_that_trims_answers_is_split_at_its_stop_too():
 
 def test_a_stop_token_inside_the_answer_does_not_end_it():
     pieces = render(CHATML_FORM, talk("What ends a turn?", "<|im_end|> does."), chatml_tokenizer())
-    assert supervised(pieces) == ["<|im_end|> does.<|im_end|>"]
+    assert list(map(plain, supervised(pieces))) == ["<|im_end|> does.<|im_end|>"]
 
 
 def test_a_template_that_rewrites_earlier_turns_is_an_error():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lft.base.tokens import extend_tokenizer
 from lft.data.prompts import PromptFormat, prompt_text
-from lft.data.tokens import IGNORE, Encoder
+from lft.data.tokens import IGNORE, Encoder, changes
 from lft.errors import InputError
 from tests.examples import (
     CHATML,
@@ -92,6 +92,16 @@ def test_each_answer_of_a_conversation_is_in_the_loss():
     (tokens,) = encoded(one, talk("Why?", "So.", "And?", "Hm.", system="Be brief."))
     assert one.tokenizer.decode(labels_of(tokens)) == "So.<|im_end|>Hm.<|im_end|>"
     assert one.counts.eos_trained == 1
+
+
+def test_an_empty_answer_within_a_conversation_is_read_and_counted_but_not_trained():
+    one = encoder(form=CHAT, tokenizer=chat_tokenizer())
+    (tokens,) = encoded(one, talk("Why?", " ", "And?", "Hm."))
+    (other,) = encoded(encoder(form=CHAT, tokenizer=chat_tokenizer()), talk("Why?", "So.", "And?", "Hm."))
+    assert one.tokenizer.decode(labels_of(tokens)) == "Hm.<|im_end|>"
+    assert one.counts.empty_turns == 1
+    assert tokens.input_ids.count(labels_of(tokens)[-1]) == other.input_ids.count(labels_of(other)[-1])
+    assert "1 empty answers within conversations not trained" in changes(one.counts)
 
 
 def test_a_template_without_a_stop_token_gets_eos_behind_the_last_answer():
@@ -194,15 +204,6 @@ def test_a_tokenizer_without_an_end_token_is_an_error():
         encoded(encoder(tokenizer=tokenizer), example("Why?", "So."))
 
 
-@pytest.mark.parametrize("special", ["[EOI]", "<unk>", "<pad>"])
-def test_another_special_token_is_not_an_end(special):
-    one = encoder(overlong="truncate", tokenizer=TOKENIZER, max_length=8)
-    start = len(TOKENIZER("Why? [EOI]").input_ids)
-    (cut,) = encoded(one, example("Why?", "q" * (8 - start - 1) + special + " more"))
-    assert cut.labels[-1] == TOKENIZER.convert_tokens_to_ids(special)
-    assert (one.counts.truncated, one.counts.eos_trained) == (1, 0)
-
-
 # --- too long, empty -----------------------------------------------------------------------------------------------
 
 LONG, SHORT = example("Why?", "the red cat runs over the old stone " * 5), example("Why?", "So.")
@@ -261,6 +262,7 @@ def test_a_split_example_keeps_all_its_tokens_and_loses_only_each_windows_first_
     assert sum((window.labels for window in windows), ()) == tuple(labels)
     assert [len(window) for window in windows[:-1]] == [16] * (len(windows) - 1)
     assert (one.counts.split, one.counts.tokens_cut, one.counts.kept) == (1, 0, len(windows))
+    assert one.counts.starts_masked == whole.supervised - sum(window.supervised for window in windows) > 0
 
 
 @given(
@@ -283,6 +285,8 @@ def test_every_token_and_every_example_is_accounted_for(pairs, limit, overlong):
     assert counts.tokens == sum(map(len, kept))
     assert counts.supervised == sum(tokens.supervised for tokens in kept)
     assert counts.eos_trained == sum(tokens.labels[-1] == EOS for tokens in kept)
+    trained = sum(tokens.supervised for tokens in whole)
+    assert overlong != "split" or counts.supervised + counts.starts_masked == trained
     lost = sum(map(len, too_long)) if overlong == "drop" else counts.tokens_cut
     assert sum(map(len, whole)) == counts.tokens + lost
     assert all(len(tokens) <= limit and tokens.supervised and tokens.labels[0] == IGNORE for tokens in kept)

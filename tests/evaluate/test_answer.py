@@ -12,9 +12,10 @@ from lft.base.decode import Decoding, generate, stop_ids
 from lft.data.example import Example, Turn
 from lft.data.prompts import prompt_format, render, stop_id
 from lft.errors import InputError
-from lft.evaluate.answer import Answerer, answer_file, open_answerer, read_prompts
+from lft.evaluate.answer import Answerer, Prompt, answer_file, open_answerer, read_prompts
 from lft.recipe.schema import Recipe
-from lft.train.run import finetune, prepare_inputs
+from lft.train.inputs import prepare_inputs
+from lft.train.run import finetune
 from tests.tiny import save_tiny, sentences, tiny_model, tiny_tokenizer
 
 SHORT = Decoding(max_new_tokens=8)
@@ -47,20 +48,21 @@ def opened(folder: Path) -> Answerer:
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(folder: Path) -> None:
     answerer = opened(folder)
-    first, again = answerer.answer(["the cat"], SHORT), answerer.answer(["the cat"], SHORT)
+    first, again = answerer.answer([Prompt("the cat")], SHORT), answerer.answer([Prompt("the cat")], SHORT)
     assert first == again
-    assert answerer.answer(["the cat"], Decoding(max_new_tokens=8, seed=7)) != first
+    assert answerer.answer([Prompt("the cat")], Decoding(max_new_tokens=8, seed=7)) != first
 
 
 def test_words_as_they_come_are_the_whole_answer(folder: Path) -> None:
     parts: list[str] = []
-    answer = opened(folder).answer(["the cat"], SHORT, parts.append)[0]
+    answer = opened(folder).answer([Prompt("the cat")], SHORT, parts.append)[0]
     assert "".join(parts).strip() == answer.text
 
 
 def test_an_answer_in_a_batch_is_the_answer_alone(folder: Path) -> None:
     answerer, greedy = opened(folder), Decoding(max_new_tokens=8, greedy=True)
-    prompts = ["the cat", "the old house near the river sings over seven small stones", "a"]
+    asked = ("the cat", "the old house near the river sings over seven small stones", "a")
+    prompts = [Prompt(text) for text in asked]
     assert answerer.answer(prompts, greedy) == [answerer.answer([prompt], greedy)[0] for prompt in prompts]
 
 
@@ -69,10 +71,22 @@ def test_a_file_of_prompts_is_answered_in_its_order(folder: Path, tmp_path: Path
     source.write_text("".join(json.dumps({"input": text}) + "\n" for text in ("the old red house", "a", "the cat")))
     prompts = read_prompts(source)
     assert list(answer_file(opened(folder), prompts, output, SHORT, 2)) == [2, 3]
-    assert [json.loads(line)["input"] for line in output.read_text().splitlines()] == prompts
+    assert [json.loads(line)["input"] for line in output.read_text().splitlines()] == [
+        one.instruction for one in prompts
+    ]
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.txt", "\n\n"), ("a.jsonl", '{"inptu": "x"}\n'), ("a.jsonl", "{\n")])
+def test_an_instruction_with_an_input_is_asked_about_that_input(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"instruction": "Summarise", "input": "A long\u2028text."}\n{"instruction": "Sing", "input": ""}\n'
+    )
+    assert read_prompts(tmp_path / "a.jsonl") == [Prompt("Summarise", "A long\u2028text."), Prompt("Sing")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.txt", "\n\n"), ("a.jsonl", '{"inptu": "x"}\n'), ("a.jsonl", "{\n"), ("a.jsonl", '{"input": [1]}')],
+)
 def test_a_file_without_prompts_is_one_error(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=r"no prompt|no JSON object"):

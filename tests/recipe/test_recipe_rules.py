@@ -38,6 +38,13 @@ CASES = [
         "'sample://x' is not on the hub",
         ["data.train=[{path: x/y, revision: main}]"],
     ),
+    (
+        "splits_differ",
+        ["data.split.train=validation"],
+        "train and validation are both 'validation'",
+        ["data.split.train=validation", "data.split.validation=test"],
+    ),
+    ("splits_differ", ["data.split.validation=train"], "write validation: null", ["data.split.validation=null"]),
     ("paths_are_printable", ['base.model="a\\nb"'], "base.model: 'a\\nb' has", ["base.model=a b"]),
     ("paths_are_printable", ["data.train=[{path: ' a'}]"], "data.train: ' a' has spaces", ["data.train=[{path: a}]"]),
     (
@@ -78,28 +85,104 @@ CASES = [
         "one process on one device, not 1 x 2",
         ["launch.nodes=2", "launch.engine=ddp"],
     ),
-]
+    (
+        "best_is_measured",
+        ["train.keep_best=true", "train.eval_every=2", "train.save_every=4"],
+        "each checkpoint needs a validation loss",
+        ["train.keep_best=true", "train.eval_every=4", "train.save_every=4"],
+    ),
+    *(
+        ("engine_keeps_the_optimizer", [f"launch.engine={engine}", other], words, ["launch.engine=ddp", other])
+        for engine, other, words in (
+            ("zero2", "train.optimizer=adafactor", "adafactor factors matrices"),
+            ("zero1", "method.kind=adalora", "adalora looks at whole gradients"),
+            ("zero3-offload", "train.optimizer=lion", "would ignore lion"),
+            ("zero3-offload", "method.kind=lora+", "would ignore lora+"),
+        )
+    ),
+    (
+        "best_is_measured",
+        ["train.keep_best=true", "train.save_every=end", "train.eval_every=end"],
+        "no checkpoint to choose from",
+        ["train.keep_best=true"],
+    ),
+    (
+        "best_is_measured",
+        ["train.keep_best=true", "data.split.validation=null"],
+        "there is no validation split",
+        ["train.keep_best=true"],
+    ),
+    ("kind_can_be_trained", ["method.kind=psoft"], "psoft cannot be trained by lft", ["method.kind=oft"]),
+    (
+        "virtual_tokens_stand_alone",
+        ["method.kind=prompt_tuning", "method.options.num_virtual_tokens=8"],
+        "set data.packing: false and train.micro_batch_size: 1",
+        [
+            "method.kind=prompt_tuning", "method.options.num_virtual_tokens=8", "data.packing=false",
+            "train.micro_batch_size=1",
+        ],
+    ),
+    (
+        "quantized_base_is_frozen",
+        ["base.quantize=nf4", "method.kind=full"],
+        "nf4 weights cannot be trained",
+        ["base.quantize=nf4"],
+    ),
+    ("quantized_base_is_frozen", ["base.quantize=nf4", "method.kind=oft"], "remove it", ["method.kind=oft"]),
+    (
+        "quantized_base_is_frozen",
+        ["method.kind=loftq"],
+        "loftq needs base.quantize",
+        ["method.kind=loftq", "base.quantize=nf4"],
+    ),
+    (
+        "quantized_base_is_frozen",
+        ["method.kind=loftq", "base.quantize=int8", "data.packing=false", "train.micro_batch_size=1"],
+        "loftq is for 4 bit",
+        ["method.kind=loftq", "base.quantize=fp4"],
+    ),
+    (
+        "int8_rows_stand_alone",
+        ["base.quantize=int8"],
+        "int8 rounds the sequences of a row together",
+        ["base.quantize=int8", "data.packing=false", "train.micro_batch_size=1"],
+    ),
+    (
+        "four_bit_settings_are_used",
+        ["base.compute_dtype=float32"],
+        "only for base.quantize nf4 or fp4",
+        ["base.compute_dtype=float32", "base.quantize=nf4"],
+    ),
+    (
+        "four_bit_settings_are_used",
+        ["base.double_quant=false"],
+        "base.double_quant: false is only",
+        ["base.double_quant=false", "base.quantize=fp4"],
+    ),
+    (
+        "stack_is_a_sum",
+        ["method.on_top_of=[a/b]", "method.kind=dora"],
+        "dora cannot be trained on top",
+        ["method.on_top_of=[a/b]", "method.kind=rslora"],
+    ),
+    ("stack_is_a_sum", ["method.on_top_of=[a, a]"], "listed twice", ["method.on_top_of=[a, b]"]),
+    (
+        "stack_is_a_sum",
+        ["method.on_top_of=[a]", "method.options.bias=all"],
+        "method.options.bias would change",
+        ["method.on_top_of=[a]", "method.options.bias=none"],
+    ),
+    (
+        "adalora_has_ranks_to_give_up",
+        ["method.kind=adalora", "method.r=8"],
+        "down to method.options.target_r (8)",
+        ["method.kind=adalora", "method.r=12"],
+    ),
+]  # fmt: skip
 
 REFUSED = [
-    ("base.quantize", "nf4"),
     ("base.trust_remote_code", "true"),
     ("base.dtype", "float16"),
-    ("method.kind", "dora"),
-    ("method.kind", "full"),
-    ("method.on_top_of", "[a/b]"),
-    ("launch.engine", "zero3"),
-    ("launch.gpus", "2"),
-    ("base.double_quant", "false"),
-    ("base.compute_dtype", "float32"),
-    ("data.newlines", "marker"),
-    ("method.loraplus_lr_ratio", "4.0"),
-    ("method.calibration_rows", "8"),
-    ("method.options", "{bias: all}"),
-    ("train.optimizer", "lion"),
-    ("train.keep_best", "true"),
-    ("launch.max_restarts", "1"),
-    ("launch.timeout_minutes", "5.0"),
-    ("launch.nodes", "2"),
 ]
 
 

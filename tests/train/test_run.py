@@ -15,7 +15,8 @@ from lft.evaluate.answer import open_answerer
 from lft.recipe.schema import Recipe
 from lft.train.events import Step
 from lft.train.folder import RunFolder
-from lft.train.run import Outcome, finetune, prepare_inputs
+from lft.train.inputs import prepare_inputs
+from lft.train.run import Outcome, finetune
 from tests.tiny import save_tiny, sentences
 
 
@@ -69,9 +70,9 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(material: Path, tmp_
     from peft import AutoPeftModelForCausalLM
 
     outcome, _ = trained(material, tmp_path, family)
-    assert outcome.adapter is not None
+    assert outcome.result is not None
     answerer = open_answerer(outcome.folder, material / "cache", lambda _: None)
-    plain = AutoPeftModelForCausalLM.from_pretrained(outcome.adapter, dtype=torch.float32).eval()
+    plain = AutoPeftModelForCausalLM.from_pretrained(outcome.result, dtype=torch.float32).eval()
     ids = torch.tensor([answerer.adapted.tokenizer("the red cat [EOI]")["input_ids"]])
     with torch.no_grad():
         assert torch.allclose(plain(input_ids=ids).logits, answerer.adapted.model(input_ids=ids).logits, atol=1e-6)
@@ -95,14 +96,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(material: Path, tmp_path: Path) 
 
     cut = finetune(inputs, interrupt)
     assert cut.signal == signal.SIGTERM
-    assert cut.adapter is None
+    assert cut.result is None
     assert (cut.folder / "checkpoints" / f"step-{cut.steps}" / "manifest.json").is_file()
     again = prepare_inputs(chosen, material / "cache", lambda _: None)
     resumed = finetune(again, lambda _: None, RunFolder.open(cut.folder))
-    assert resumed.adapter is not None
-    assert whole.adapter is not None
+    assert resumed.result is not None
+    assert whole.result is not None
     name = "adapter_model.safetensors"
-    assert (resumed.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+    assert (resumed.result / name).read_bytes() == (whole.result / name).read_bytes()
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_named(material: Path, tmp_path: Path) -> None:
