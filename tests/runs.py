@@ -93,6 +93,9 @@ def part_of(world: World, asked: Recipe, cache: Path, folder: Path | None = None
 
     if asked.launch.engine in STAGES:
         join_deepspeed("cpu")
+    if world.is_main:  # as workers do: two that write the same tokens to a cold cache are in each other's way
+        prepare_inputs(asked, cache, lambda _: None)
+    world.meet("while the data was prepared")
     return trained(asked, cache, folder, world, Interruption(lambda _: None, world))
 
 
