@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,27 +34,38 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         MachineError: the disk is full or may not be written.
     """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}{DRAFT}", delete=False
-        ) as stream:
-            try:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-                os.chmod(stream.name, 0o644)  # temporary files are private; what they become is not
-                os.replace(stream.name, path)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
+    with new_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
+def new_file(final: Path) -> Iterator[Path]:
+    """A temporary name beside a file, whose content becomes the file's in one step when the block ends well.
+
+    Raises:
+        MachineError: the disk is full or may not be written; nothing is left behind.
+    """
+    with disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}{DRAFT}", dir=final.parent)
+        os.close(handle)
+        try:
+            yield Path(name)
+            with open(name, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)  # temporary files are private; what they become is not
+            os.replace(name, final)
+        except BaseException:
+            os.unlink(name)
+            raise
+
+
+@contextmanager
+def new_folder(final: Path, known: Mapping[str, str] | None = None) -> Iterator[Path]:
     """A temporary folder that becomes ``final`` when the block ends well, with a manifest written last.
 
-    A folder that already stands at ``final`` is replaced. On any error nothing is left behind.
+    A folder that already stands at ``final`` is replaced. On any error nothing is left behind. ``known`` is filled by
+    the block with the sha256 of files that it has flushed and read back itself (large ones); the others are read here.
 
     Raises:
         MachineError: the disk is full or may not be written.
@@ -64,9 +75,9 @@ def new_folder(final: Path) -> Iterator[Path]:
         draft = Path(tempfile.mkdtemp(prefix=f".{final.name}{DRAFT}", dir=final.parent))
         try:
             yield draft
-            seal(draft)
+            seal(draft, known)
             _put(draft, final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
             if isinstance(error, MachineError) and str(draft) in (error.where or ""):
@@ -108,18 +119,18 @@ def sweep(parent: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
 
 
-def seal(folder: Path) -> None:
-    """Flush every file of a folder to disk, then write its manifest (path, bytes, sha256)."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    for path in files:
+def seal(folder: Path, known: Mapping[str, str] | None = None) -> None:
+    """Flush every file of a folder to disk, then write its manifest (path, bytes, sha256); see ``new_folder``."""
+    digests = dict(known or {})
+    entries = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
+        name = path.relative_to(folder).as_posix()
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-    entries = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
-    }
+        entries[name] = {"bytes": path.stat().st_size, "sha256": digests.get(name) or sha256(path)}
     os.chmod(folder, 0o755)
     write_text(folder / MANIFEST, json.dumps({"files": entries}, indent=2))
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def broken_files(folder: Path) -> list[str]:
@@ -186,7 +197,8 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in text for words in _TORCH_CANNOT_WRITE) or any(f"os error {code})" in text for code in _FULL)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

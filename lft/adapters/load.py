@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lft.base.attach import put_below, put_on, recorded_adapters
+from lft.base.attach import Find, nowhere, put_alone, put_below, put_on, recorded_adapters
 from lft.base.binding import Binding
 from lft.base.device import device_and_dtype
 from lft.base.fingerprint import fingerprint
@@ -29,15 +29,18 @@ class Adapted:
     folder: Path
 
 
-def load_adapted(folder: Path, cache: Path, notify: Callable[[str], None], quantized: bool = True) -> Adapted:
-    """Load the base that an adapter names, the adapters that it was trained on, and the adapter.
+def load_adapted(
+    folder: Path, cache: Path, notify: Callable[[str], None], quantized: bool = True, find: Find = nowhere
+) -> Adapted:
+    """Load the base that an adapter names, the adapters that it was trained on, and the adapter; or a stack's.
 
     Args:
-        folder: an adapter's folder, written by lft.
+        folder: an adapter's or a stack's folder, written by lft.
         cache: where converted bases and fingerprints are kept.
         notify: told what takes long.
         quantized: quantize the base as it was at training (the adapter learned to work with its rounding); False puts
             the adapter on the base as it is stored.
+        find: asked for an adapter below it that is not where it was (a registry).
 
     Raises:
         InputError: the folder is not whole, the base is not the one it was trained on, or an adapter below is gone or
@@ -53,12 +56,13 @@ def load_adapted(folder: Path, cache: Path, notify: Callable[[str], None], quant
     base = resolve_base(wanted, cache, notify)
     identity = fingerprint(base.folder, cache)
     binding.require(identity, where=str(folder))
-    lowers = recorded_adapters(binding, identity, folder)
+    lowers = recorded_adapters(binding, identity, folder, find)
     stored = quantization(wanted, placement)
     model = load_model(base, placement.dtype, placement.device, notify=notify, quantization=stored)
     tokenizer = _tokenizer(folder)
     _grow(model, binding, tokenizer)
-    return Adapted(put_on(put_below(model, lowers, tokenizer), folder), tokenizer, binding, folder)
+    floor = put_below(model, lowers, tokenizer)
+    return Adapted(put_alone(floor) if binding.stack else put_on(floor, folder), tokenizer, binding, folder)
 
 
 def load_tuned(folder: Path, notify: Callable[[str], None]) -> Adapted:

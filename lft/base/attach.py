@@ -7,32 +7,43 @@ input ──▶ W·x ──┬────────────────�
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lft.base.binding import Below, Binding
 from lft.base.fingerprint import Fingerprint
+from lft.base.rows import Rows, put_rows
 from lft.errors import InputError
 from lft.files import require_whole, sha256
 
 WEIGHTS = "adapter_model.safetensors"
 TRAINED = "default"  # PEFT's name for the one adapter of a model
 _ROWS = ".token_adapter.trainable_tokens_delta"
+_WHOLE = Below("", "")
+Find = Callable[[str], Path | None]
+"""The folder of an adapter by the sha256 of its weights (a registry); None where it is not known."""
+
+
+def nowhere(weights: str) -> Path | None:  # noqa: ARG001
+    """No registry at hand."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Lower:
-    """An adapter that stays active and frozen under the one that is trained or asked."""
+    """An adapter that stays active and frozen under the one that is trained or asked; ``share`` says how much of it."""
 
     folder: Path
     binding: Binding
     digest: str
+    share: Below = _WHOLE
 
     def record(self) -> Below:
         """What the adapter above writes down about it."""
-        return Below(str(self.folder.resolve()), self.digest)
+        return replace(self.share, path=str(self.folder.resolve()), weights=self.digest)
 
 
 def adapter_folder(written: str | Path) -> Path:
@@ -50,79 +61,162 @@ def adapter_folder(written: str | Path) -> Path:
     return folder
 
 
-def lower_adapters(written: Sequence[str | Path], identity: Fingerprint) -> tuple[Lower, ...]:
+def lower_adapters(written: Sequence[str | Path], identity: Fingerprint, find: Find = nowhere) -> tuple[Lower, ...]:
     """The adapters of ``method.on_top_of``, each after those that it was itself trained on.
 
     Args:
-        written: folders of adapters or runs, lowest first.
+        written: folders of adapters, stacks or runs, lowest first.
         identity: fingerprint of the base.
+        find: asked by the sha256 of the weights for one below them that is not where it was.
 
     Raises:
         InputError: one is not whole, was made on another base, is not what it was, or cannot lie under another.
     """
-    found: dict[str, Lower] = {}
+    found = _Collected(identity, find)
     for path in written:
-        _collect(adapter_folder(path), None, identity, found)
-    return tuple(found.values())
+        found.ask(adapter_folder(path))
+    return tuple(found.lowers.values())
 
 
-def recorded_adapters(binding: Binding, identity: Fingerprint, where: Path) -> tuple[Lower, ...]:
-    """The adapters that an adapter was trained on, as it recorded them.
+def recorded_adapters(binding: Binding, identity: Fingerprint, where: Path, find: Find = nowhere) -> tuple[Lower, ...]:
+    """The adapters that an adapter was trained on, or that a stack is made of, as it recorded them.
+
+    Args:
+        binding: of the adapter or stack.
+        identity: fingerprint of the base.
+        where: its folder.
+        find: asked by the sha256 of the weights for one that is not where it was.
 
     Raises:
         InputError: one is gone or changed.
     """
-    found: dict[str, Lower] = {}
-    for below in binding.below:
-        _collect(_recorded_folder(below, where), below.weights, identity, found)
-    return tuple(found.values())
+    found = _Collected(identity, find)
+    found.recorded(binding.below, where, asked=True)
+    return tuple(found.lowers.values())
 
 
-def _recorded_folder(below: Below, where: Path) -> Path:
-    if not Path(below.path).is_dir():
+def recorded_folder(below: Below, where: Path, find: Find) -> Path:
+    """Where a recorded adapter is now. Raises InputError where it is gone."""
+    there = Path(os.path.normpath(where / below.path))
+    if there.is_dir():
+        return there
+    folder = find(below.weights)
+    if folder is None:
         raise InputError(
             f"it was trained on top of an adapter that is gone: {below.path}",
             where=str(where),
-            fix="put that adapter back to its place",
+            fix="put that adapter back to its place, or add it to the registry",
         )
-    return Path(below.path)
+    return folder
 
 
-def _collect(folder: Path, digest: str | None, identity: Fingerprint, found: dict[str, Lower]) -> None:
-    binding = Binding.load(folder)
-    require_whole(folder, "the adapter below")
-    binding.require(identity, where=str(folder))
-    for below in binding.below:
-        _collect(_recorded_folder(below, folder), below.weights, identity, found)
-    there = sha256(folder / WEIGHTS)
-    if digest is not None and there != digest:
-        raise InputError(
-            f"it changed since another adapter was trained on top of it ({digest[:12]} wanted, {there[:12]} found)",
-            where=str(folder),
-            fix="put back the adapter as it was, or train the upper one again",
+@dataclass(slots=True)
+class _Collected:
+    """Adapters by the sha256 of their weights, lowest first; ``implied`` are those that nobody asked for by name."""
+
+    identity: Fingerprint
+    find: Find
+    lowers: dict[str, Lower] = field(default_factory=dict)
+    implied: set[str] = field(default_factory=set)
+
+    def ask(self, folder: Path) -> None:
+        """One that was asked for, with all that it needs under it."""
+        binding = Binding.load(folder)
+        if not binding.stack:
+            self.one(folder, _WHOLE, asked=True)
+            return
+        require_whole(folder, "the stack")
+        binding.require(self.identity, where=str(folder))
+        self.recorded(binding.below, folder, asked=True)
+
+    def recorded(self, belows: Sequence[Below], where: Path, *, asked: bool) -> None:
+        """Those that an adapter or a stack recorded; what was asked for by name stays as it was asked for."""
+        before = max((one.share.sum for one in self.lowers.values()), default=0)
+        for below in belows:
+            share = replace(below, sum=below.sum + before) if below.sum else below
+            known = self.lowers.get(below.weights)
+            if known is None or asked:
+                self.one(recorded_folder(below, where, self.find), share, asked=asked)
+            elif below.weights in self.implied and not _alike(known.share, share):
+                raise self.torn(known, share)
+
+    def one(self, folder: Path, share: Below, *, asked: bool) -> None:
+        """One adapter after those that it was trained on."""
+        binding = Binding.load(folder)
+        require_whole(folder, "the adapter below")
+        binding.require(self.identity, where=str(folder))
+        self.recorded(binding.below, folder, asked=False)
+        there = sha256(folder / WEIGHTS)
+        if share.weights not in ("", there):
+            raise InputError(
+                f"it changed since another adapter was trained on top of it ({share.weights[:12]} wanted, "
+                f"{there[:12]} found)",
+                where=str(folder),
+                fix="put back the adapter as it was, or train the upper one again",
+            )
+        known = self.lowers.get(there)
+        if known is None or (asked and there in self.implied):
+            self.lowers[there] = Lower(folder, binding, there, share)
+        elif not _alike(known.share, share):
+            raise self.torn(known, share)
+        (self.implied.discard if asked else self.implied.add)(there)
+
+    def torn(self, known: Lower, other: Below) -> InputError:
+        """One adapter in two places."""
+        return InputError(
+            f"it is asked for twice, as {known.share.share} and as {other.share} of itself",
+            where=str(known.folder),
+            fix="name it once, with the weight that it is to have",
         )
-    found.setdefault(there, Lower(folder, binding, there))
+
+
+def _alike(one: Below, other: Below) -> bool:
+    return (one.weight, one.layers) == (other.weight, other.layers)
 
 
 def put_below(model: Any, lowers: Sequence[Lower], tokenizer: Any) -> Any:
-    """Put frozen adapters on a base.
+    """Put frozen adapters on a base, each with its weight.
 
     Rows of added tokens that they trained replace the base's rows (and those of an untied head) for good: a row is
     stored whole, so the one trained above starts from it.
 
     Returns:
-        A PEFT model with the adapters ``below0``, ``below1``, ...; the base itself when there are none.
+        A PEFT model with the adapters ``below0``, ``below1``, ...; the base itself when there are none. The names are
+        never those that people gave: PEFT looks for its own words in them (huggingface/peft#2252).
 
     Raises:
-        InputError: one is no plain LoRA, or has tokens that this tokenizer does not have.
+        InputError: one is no plain LoRA, has tokens that this tokenizer does not have, or replaces rows by halves.
     """
-    for number, lower in enumerate(lowers):
-        tensors = _tensors(lower.folder)
-        config = _frozen_config(lower)
-        _replace_rows(model, lower, tensors, config.trainable_token_indices or {}, tokenizer)
-        config.trainable_token_indices = None
+    parts = [_part(lower, tokenizer) for lower in lowers]
+    put_rows(model, [(lower, rows) for lower, (_, _, rows) in zip(lowers, parts, strict=True)])
+    for number, (lower, (config, tensors, _)) in enumerate(zip(lowers, parts, strict=True)):
         model = _with_lower(model, config, f"below{number}", tensors, lower.folder)
+        _weigh(model, f"below{number}", lower.share)
     return model
+
+
+def _part(lower: Lower, tokenizer: Any) -> tuple[Any, dict[str, Any], list[Rows]]:
+    """Configuration and tensors of a lower adapter, and apart from them the rows that it replaces."""
+    tensors = _tensors(lower.folder)
+    config = _frozen_config(lower)
+    indices = config.trainable_token_indices or {}
+    _require_tokens(lower, sorted({number for ids in indices.values() for number in ids}), tokenizer)
+    rows = []
+    for key in [key for key in tensors if key.endswith(_ROWS)]:
+        path = key.removeprefix("base_model.model.").removesuffix(_ROWS)
+        numbers = next(ids for name, ids in indices.items() if path == name or path.endswith(f".{name}"))
+        rows.append(Rows(path, tuple(numbers), tensors.pop(key)))
+    config.trainable_token_indices = None
+    return config, tensors, rows
+
+
+def _weigh(model: Any, name: str, share: Below) -> None:
+    """Multiply what an adapter adds with its weight, layer by layer."""
+    from peft.tuners.lora import LoraLayer
+
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer) and name in module.scaling:
+            module.scaling[name] *= share.at(path)
 
 
 def _tensors(folder: Path) -> dict[str, Any]:
@@ -148,23 +242,6 @@ def _frozen_config(lower: Lower) -> Any:
     config.lora_dropout = 0.0  # it is not trained: what it adds must not depend on chance
     config.init_lora_weights = True  # no start that would look at, or change, the base's weights
     return config
-
-
-def _replace_rows(
-    model: Any, lower: Lower, tensors: dict[str, Any], indices: dict[str, list[int]], tokenizer: Any
-) -> None:
-    """Move trained rows from the adapter's tensors into the base."""
-    import torch
-
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    names = dict(base.named_modules())
-    _require_tokens(lower, sorted({number for ids in indices.values() for number in ids}), tokenizer)
-    for key in [key for key in tensors if key.endswith(_ROWS)]:
-        path = key.removeprefix("base_model.model.").removesuffix(_ROWS)
-        numbers = next(ids for name, ids in indices.items() if path == name or path.endswith(f".{name}"))
-        with torch.no_grad():
-            weight = names[path].weight
-            weight[numbers] = tensors.pop(key).to(weight.device, weight.dtype)
 
 
 def _require_tokens(lower: Lower, numbers: Sequence[int], tokenizer: Any) -> None:
@@ -216,6 +293,12 @@ def put_on(model: Any, folder: Path) -> Any:
     if model.peft_config[TRAINED].peft_type.value == "ADALORA":  # its forward adds to a loss what only training has
         inner = model.base_model
         inner.forward = lambda *args, **kwargs: inner.model.forward(*args, **kwargs)
+    return model.requires_grad_(False).eval()
+
+
+def put_alone(model: Any) -> Any:
+    """Make all that ``put_below`` put on a base take part, with nothing on top: a stack as it is asked."""
+    model.base_model.set_adapter(list(model.peft_config))  # PEFT's outer set_adapter takes one name only
     return model.requires_grad_(False).eval()
 
 

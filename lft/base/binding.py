@@ -4,6 +4,7 @@ before it is put on."""
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +12,12 @@ from typing import Any, Literal
 from lft.base.configuration import canonical, differences
 from lft.base.files import read_json
 from lft.base.fingerprint import Fingerprint
-from lft.errors import InputError
+from lft.base.shares import layer_ranges, within
+from lft.errors import InputError, RecipeError
 from lft.files import write_text
 
 BINDING_FILE = "lft.json"
-FORMAT = 2
+FORMAT = 3
 # What format 1 did not have yet, with the values that it meant.
 _SINCE_2: dict[str, Any] = {
     "below": (),
@@ -25,14 +27,34 @@ _SINCE_2: dict[str, Any] = {
     "config": {},
     "name": "",
 }
+_SINCE_3: dict[str, Any] = {"stack": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """An adapter under another: where it was, and the sha256 of its weights."""
+    """An adapter under another: where it was (from the folder that says so), and the sha256 of its weights.
+
+    What it adds is multiplied with ``weight`` in its ``layers`` ("0-11,16"; empty for all). ``sum`` numbers the
+    weighted sum that it is part of, 0 for none: of a sum the rows of tokens are summed too, as the weights say where
+    those of a row sum to 1 (``rows`` exact) or divided by their sum (mean); else they lie over those before it.
+    """
 
     path: str
     weights: str
+    weight: float = 1.0
+    layers: str = ""
+    sum: int = 0
+    rows: Literal["exact", "mean"] = "exact"
+
+    @property
+    def share(self) -> str:
+        """Weight and layers in words that a person could write: ``0.7``, ``0.7[0-11]``."""
+        number = repr(float(self.weight)).removesuffix(".0")
+        return f"{number}[{self.layers}]" if self.layers else number
+
+    def at(self, name: str) -> float:
+        """The weight in a module or tensor."""
+        return self.weight if within(self.layers, name) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +67,8 @@ class Binding:
     ``quantize``, ``double_quant`` and ``compute_dtype`` are the recipe's: an adapter learned to work with the rounding
     of that base, so it is put on the same by default. ``config`` is what the base's config.json says about its function
     (``lft.base.configuration``; empty where it was not recorded), and ``name`` the adapter's own, from
-    ``output.adapter``.
+    ``output.adapter``. A ``stack`` (a weighted sum; a chain: the order means something) has no weights of its own, only
+    the adapters ``below``.
     """
 
     base: str
@@ -62,6 +85,7 @@ class Binding:
     compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     config: str = ""
     name: str = ""
+    stack: Literal["", "stack", "chain"] = ""
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:
@@ -87,12 +111,15 @@ class Binding:
             raise InputError(
                 f"{BINDING_FILE} has format {saved.get('format')}", where=str(folder), fix="use a newer version of lft"
             )
-        if isinstance(saved, dict) and saved["format"] == 1:
-            saved = {**_SINCE_2, **saved}
+        if isinstance(saved, dict) and saved["format"] < FORMAT:
+            saved = {**(_SINCE_2 if saved["format"] == 1 else {}), **_SINCE_3, **saved, "format": FORMAT}
         if not isinstance(saved, dict) or set(saved) != {field.name for field in fields(cls)}:
             raise InputError(f"{BINDING_FILE} has other keys than this version knows", where=str(folder))
         config = canonical(saved["config"]) if saved["config"] else ""
-        return cls(**{**saved, "below": _below(saved["below"], folder), "config": config})
+        found = cls(**{**saved, "below": _below(saved["below"], folder), "config": config})
+        if found.stack not in ("", "stack", "chain") or (found.stack and not found.below):
+            raise InputError(f"{BINDING_FILE} does not say what the stack is made of", where=str(folder))
+        return found
 
     def require(self, found: Fingerprint, where: str) -> None:
         """Raise InputError unless a base is the one that the adapter was trained on: bit for bit in its weights, and
@@ -122,6 +149,17 @@ class Binding:
 
 def _below(saved: Any, folder: Path) -> tuple[Below, ...]:
     try:
-        return tuple(Below(**entry) for entry in saved)
-    except TypeError:
-        raise InputError(f"{BINDING_FILE} does not say what is below this adapter", where=str(folder)) from None
+        found = tuple(Below(**entry) for entry in saved)
+        sound = all(_is_sound(one) for one in found)
+    except (TypeError, RecipeError):
+        sound = False
+    if not sound:
+        raise InputError(f"{BINDING_FILE} does not say what is below this adapter", where=str(folder))
+    return found
+
+
+def _is_sound(one: Below) -> bool:
+    """Whether weight, layers and sum can be meant; layers that cannot raise RecipeError."""
+    layer_ranges(one.layers)
+    number = type(one.weight) in (float, int) and math.isfinite(one.weight)
+    return number and type(one.sum) is int and one.sum >= 0 and one.rows in ("exact", "mean")

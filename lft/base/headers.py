@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,25 @@ BITS = {
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
 _AGAIN = "fetch the file again"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a header may hold; the default is whatever the library would read.
+
+    ``header_bytes`` is looked at before the header is read, ``tensors`` before any of them is. ``name`` is a pattern
+    for a whole name; ``positive`` refuses a dimension of zero, behind which another may be of any length.
+    """
+
+    header_bytes: int = HEADER_CAP
+    tensors: int | None = None
+    name_length: int | None = None
+    name: re.Pattern[str] | None = None
+    dtypes: frozenset[str] = frozenset(BITS)
+    positive: bool = False
+
+
+ANY = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +126,11 @@ def _compare(index: Path, weight_map: Mapping[str, str], tensors: Mapping[str, T
         raise InputError(f"tensor {extra[0]!r} in {shard} is not named by the index", where=str(index), fix=_AGAIN)
 
 
-def read_header(file: Path) -> list[TensorInfo]:
-    """The tensors of one safetensors file, in the order of their bytes. Raises InputError unless it is whole."""
+def read_header(file: Path, limits: Limits = ANY) -> list[TensorInfo]:
+    """The tensors of one safetensors file, in the order of their bytes.
+
+    Raises InputError unless it is whole and within the limits.
+    """
     try:
         with file.open("rb") as opened:
             size = file.stat().st_size
@@ -123,25 +146,53 @@ def read_header(file: Path) -> list[TensorInfo]:
                 raise InputError(
                     "truncated or not a safetensors file: the header does not fit", where=str(file), fix=_AGAIN
                 )
-            if length > HEADER_CAP:
-                raise InputError(f"the header claims {length} bytes; {HEADER_CAP} are allowed", where=str(file))
+            if length > limits.header_bytes:
+                raise InputError(
+                    f"the header claims {length} bytes; {limits.header_bytes} are allowed", where=str(file)
+                )
             opened.seek(8)
             text = opened.read(length)
     except OSError as error:
         raise InputError(f"cannot read the file ({error.strerror})", where=str(file)) from error
-    tensors = [_tensor(file, name, entry, 8 + length) for name, entry in _entries(file, text).items()]
+    entries = _entries(file, text)
+    _require_within(entries, limits, file)
+    tensors = [_tensor(file, name, entry, 8 + length) for name, entry in entries.items()]
+    for tensor in tensors:
+        _require_allowed(tensor, limits)
     return _contiguous(file, sorted(tensors, key=lambda t: (t.start, t.end)), 8 + length, size)
 
 
 def _entries(file: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text, object_pairs_hook=unique_keys)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not a safetensors file: the header is not valid JSON ({error})", where=str(file)) from error
     if not isinstance(header, dict):
         raise InputError("not a safetensors file: the header is not a map", where=str(file))
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError("not a safetensors file: its metadata is not a map of texts", where=str(file))
     return header
+
+
+def _require_within(entries: Mapping[str, Any], limits: Limits, file: Path) -> None:
+    """Raise InputError for too many names, or one that no honest writer gives."""
+    if limits.tensors is not None and len(entries) > limits.tensors:
+        raise InputError(f"{len(entries):,} tensors; {limits.tensors:,} are allowed", where=str(file))
+    for name in entries:
+        if limits.name_length is not None and len(name) > limits.name_length:
+            what = f"a tensor name of {len(name):,} characters ({name[:40]!r} ...); {limits.name_length} are allowed"
+            raise InputError(what, where=str(file))
+        if limits.name is not None and not limits.name.fullmatch(name):
+            raise InputError(f"the tensor name {name!r} is no name of a module or parameter", where=str(file))
+
+
+def _require_allowed(tensor: TensorInfo, limits: Limits) -> None:
+    if tensor.dtype not in limits.dtypes:
+        allowed = ", ".join(dtype for dtype in BITS if dtype in limits.dtypes)
+        raise InputError(f"tensor {tensor.name!r} is {tensor.dtype}; allowed are {allowed}", where=str(tensor.file))
+    if limits.positive and 0 in tensor.shape:
+        raise InputError(f"tensor {tensor.name!r} is empty: its shape is {tensor.shape}", where=str(tensor.file))
 
 
 def _tensor(file: Path, name: str, entry: Any, base: int) -> TensorInfo:

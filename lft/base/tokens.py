@@ -133,13 +133,21 @@ def _start_at_mean(model: PreTrainedModel, ids: Sequence[int]) -> None:
 
 def _fill_with_mean(weight: torch.Tensor, before: int) -> None:
     """Rows from ``before`` on become the mean of the rows before. weight: (rows, width)."""
+    weight[before:] = mean_row(weight[:before])
+
+
+def mean_row(weight: torch.Tensor) -> torch.Tensor:
+    """The mean of an embedding's rows, in its dtype: what a row that nobody trained is filled with.
+
+    weight: [rows x width]; in float64 the order of summation, which depends on the thread count, does not reach the
+    rounded result.
+    """
     import torch
 
-    # In float64 the order of summation, which depends on the thread count, does not reach the rounded result.
     total = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
-    for rows in weight[:before].split(_ROWS_AT_ONCE):
+    for rows in weight.split(_ROWS_AT_ONCE):
         total += rows.sum(dim=0, dtype=torch.float64)
-    weight[before:] = (total / before).to(weight.dtype)
+    return (total / weight.shape[0]).to(weight.dtype)
 
 
 def is_tied(model: PreTrainedModel) -> bool:

@@ -16,6 +16,13 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lft"
 
 
+def registry_folder() -> Path:
+    """Where the adapters are kept: $LFT_HOME/registry; LFT_HOME is else $XDG_DATA_HOME/lft, else ~/.local/share/lft."""
+    named = os.environ.get("LFT_HOME")
+    home = Path(named) if named else Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "lft"
+    return home / "registry"
+
+
 def quiet_libraries() -> None:
     """Silence what libraries print on import and on load; lft says what a user must know."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu" if not Path("/dev/nvidiactl").exists() else "cuda")
@@ -23,6 +30,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # c10d prints a stack of C++ where machines do not meet
     warnings.filterwarnings("ignore")
     for name in ("accelerate", "bitsandbytes", "peft", "trl"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft.cli.common import ProgressLine, cache_folder, duration, quiet_libraries, size
+from lft.cli.common import ProgressLine, cache_folder, duration, quiet_libraries, registry_folder, size
 
 if TYPE_CHECKING:
     from lft.recipe.schema import Recipe
@@ -40,7 +40,7 @@ def finetune(
         raise RecipeError("give a recipe, or --resume with a run folder", fix="lft finetune recipes/quickstart.yaml")
     given = {"launch.nodes": nodes, "launch.max_restarts": max_restarts}
     overrides = [*(overrides or ()), *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    asked = _asked(recipe, overrides, resume)
+    asked = _with_folders(_asked(recipe, overrides, resume))
     quiet_libraries()
     from lft.train.launch import Node, from_hostfile
 
@@ -70,6 +70,19 @@ def _asked(recipe: str, overrides: list[str], resume: Path | None) -> Recipe:
     return load_recipe(str(resume / "recipe.yaml"), overrides).recipe
 
 
+def _with_folders(recipe: Recipe) -> Recipe:
+    """The recipe with folders for the adapters below that it names as the registry does."""
+    if not recipe.method.on_top_of:
+        return recipe
+    from lft.adapters.hub import on_hand
+    from lft.adapters.store.checkout import stack_folders
+    from lft.adapters.store.layout import open_store
+
+    store = open_store(registry_folder())
+    folders = stack_folders([on_hand(text, store, typer.echo) for text in recipe.method.on_top_of], store)
+    return recipe.model_copy(update={"method": recipe.method.model_copy(update={"on_top_of": folders})})
+
+
 def _run(recipe: Recipe, node: Node, resume: Path | None, dry_run: bool) -> int | None:
     """The signal that interrupted the run, if one did."""
     from lft.train.folder import RunFolder
@@ -87,7 +100,8 @@ def _run(recipe: Recipe, node: Node, resume: Path | None, dry_run: bool) -> int 
         if recipe.launch.engine == "none":
             return _alone(inputs, screen, folder)
         require_engine(recipe.launch, inputs.placement.device, screen.show)
-    return launch(inputs.recipe, node, cache_folder(), resume, lambda job: ["-m", "lft.cli.worker", str(job)])
+    words = ["-m", "lft.cli.worker"]
+    return launch(inputs.recipe, node, cache_folder(), resume, lambda job: [*words, str(job)], screen.show)
 
 
 def _alone(inputs: Inputs, screen: Screen, folder: RunFolder | None) -> int | None:

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft.cli.common import ProgressLine, cache_folder, quiet_libraries
+from lft.cli.adapters_common import folder_of
+from lft.cli.common import ProgressLine, cache_folder, quiet_libraries, registry_folder
 
 if TYPE_CHECKING:
+    from lft.adapters.stacking import Piece
+    from lft.adapters.store.layout import Store
     from lft.base.decode import Decoding
     from lft.data.example import Turn
     from lft.evaluate.answer import Answerer, Prompt
 
 RunOption = Annotated[Path | None, typer.Option(help="a run folder: its adapter is used")]
-AdapterOption = Annotated[Path | None, typer.Option(help="an adapter's folder")]
+AdapterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ADAPTER",
+        help="an adapter's folder, or its name in the registry; several are active together: --adapter a*0.7 ...",
+    ),
+]
 TokensOption = Annotated[int, typer.Option(min=1, help="longest answer, in tokens")]
 TopPOption = Annotated[float, typer.Option(min=0.0, max=1.0, help="nucleus sampling")]
 TemperatureOption = Annotated[float, typer.Option(min=0.01, help="sampling temperature")]
@@ -125,24 +134,60 @@ def _require_file_place(output: Path) -> None:
     require_folder_place(output.parent)
 
 
-def _one_source(run: Path | None, adapter: Path | None) -> None:
+def _one_source(run: Path | None, adapter: list[str] | None) -> None:
     from lft.errors import RecipeError
 
-    if (run is None) == (adapter is None):
+    if (run is None) == (not adapter):
         raise RecipeError(
-            "give --run with a run folder or --adapter with an adapter's folder", fix="lft generate --help"
+            "give --run with a run folder or --adapter with an adapter's folder or name", fix="lft generate --help"
         )
 
 
-def _open(run: Path | None, adapter: Path | None) -> Answerer:
+def _open(run: Path | None, adapters: list[str] | None) -> Answerer:
+    from lft.adapters.stacking import piece_of
+    from lft.adapters.store.checkout import finder
+    from lft.adapters.store.layout import open_store
     from lft.evaluate.answer import open_answerer
     from lft.train.folder import RunFolder
 
     if run is not None and not run.is_dir():
         RunFolder.open(run)
-    folder = run or adapter
-    assert folder is not None
-    return open_answerer(folder, cache_folder(), lambda text: typer.echo(text, err=True))
+    store = open_store(registry_folder())
+    pieces = [piece_of(text) for text in adapters or ()]
+    if len(pieces) > 1 or not all(piece.plain for piece in pieces):
+        return _open_together(pieces, store)
+    folder = run or _folder_of(pieces[0].ref, store)
+    return open_answerer(folder, cache_folder(), _say, finder(store))
+
+
+def _folder_of(written: str, store: Store) -> Path:
+    path = Path(written)
+    return path if path.is_dir() else folder_of(written, store)  # a folder may hold a whole model too
+
+
+def _open_together(pieces: list[Piece], store: Store) -> Answerer:
+    """Several adapters as a stack that nobody keeps: a chain where each is whole, else a weighted sum."""
+    import tempfile
+
+    from lft.adapters.stacking import averaged, in_place, parts_of, write_stack
+    from lft.adapters.store.checkout import finder
+    from lft.adapters.store.stacks import place_in
+    from lft.evaluate.answer import open_answerer
+    from lft.files import new_folder
+
+    chain = all(piece.plain for piece in pieces)
+    place = place_in(store, lambda text: folder_of(text, store))
+    parts = in_place(parts_of(pieces, "chain" if chain else "stack", "mean", place))
+    if odd := averaged(parts):
+        _say(f"the weights do not sum to 1: the rows of {', '.join(odd)} are the mean of the adapters' own")
+    with tempfile.TemporaryDirectory(prefix="lft-stack-") as home:
+        with new_folder(Path(home) / "stack") as draft:
+            write_stack(parts, "chain" if chain else "stack", draft, files_of=parts[-1].ref if chain else None)
+        return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store))
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _answer_one(answerer: Answerer, prompt: str, decoding: Decoding, stream: bool) -> None:

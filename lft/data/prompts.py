@@ -141,6 +141,19 @@ def prompt_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, conte
     return write(_prompt_text(form, said, tokenizer, material), form.newlines)
 
 
+def chat_text(form: PromptFormat, turns: Sequence[Turn], tokenizer: Any, *, answer_next: bool) -> str:
+    """A conversation as the format writes it, nothing protected: what a server's own template must render.
+
+    Raises:
+        InputError: the format has no such conversation.
+    """
+    if form.name == "chat":
+        return _chat_text(form, turns, tokenizer, answer_next=answer_next)
+    if not answer_next:
+        raise InputError(f"{form.name} writes prompts alone")
+    return _prompt_text(form, turns, tokenizer, "")
+
+
 def _protected(turns: Sequence[Turn], tokenizer: Any) -> tuple[Turn, ...]:
     return tuple(replace(turn, content=protected(turn.content, tokenizer)) for turn in turns)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lft.adapters.load import Adapted, load_adapted, load_tuned
+from lft.base.attach import Find, nowhere
 from lft.base.decode import Answer, Decoding, OnText, generate
 from lft.data.example import Turn
 from lft.data.prompts import PROMPT_FILE, PromptFormat, prompt_text, stop_id
@@ -50,8 +51,14 @@ class Answerer:
         )
 
 
-def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None]) -> Answerer:
+def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None], find: Find = nowhere) -> Answerer:
     """The model of a run's folder, of an adapter's folder, or of a fully tuned model's folder.
+
+    Args:
+        folder: one of these.
+        cache: where converted bases and fingerprints are kept.
+        notify: told what takes long.
+        find: asked for an adapter below it that is not where it was (a registry).
 
     Raises:
         InputError: there is no finished adapter or model, or it does not belong to its base any more.
@@ -65,7 +72,7 @@ def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None]) -> A
         )
     tuned = made or folder
     whole = (tuned / "config.json").is_file()
-    adapted = load_tuned(tuned, notify) if whole else load_adapted(tuned, cache, notify)
+    adapted = load_tuned(tuned, notify) if whole else load_adapted(tuned, cache, notify, find=find)
     form = PromptFormat.from_json((adapted.folder / PROMPT_FILE).read_text(encoding="utf-8"))
     return Answerer(adapted, form)
 

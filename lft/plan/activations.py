@@ -98,7 +98,7 @@ def _allocated(setup: Setup, stack: Stack) -> float:
     sums = 2 * hidden + 2 * (stack.dropouts * hidden if stack.dropout else 0)
     dropped = sum(2 * t.linear.inputs * t.count / stack.layers for t in targets) if setup.adapter_dropout else 0
     wide = linears + adapters + norms + rotary + repeated + 3 * stack.width + activation + sums + dropped
-    return setup.tokens * wide * setup.compute_bytes
+    return setup.tokens * wide * setup.compute_bytes + _scores(setup, stack)
 
 
 def working(setup: Setup) -> int:

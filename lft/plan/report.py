@@ -14,6 +14,7 @@ from lft.plan.setup import Setup
 from lft.plan.trainable import LORA_LIKE
 
 _WIDTH = 80
+_CHANGES = 10  # of those that are ranked
 _LABEL = 11
 
 
@@ -96,10 +97,10 @@ def _verdict(plan: Plan) -> str:
     return f"of {capacity / GIB:.2f}: {verdict} ({share:.0%})"
 
 
-def change_lines(plan: Plan, most: int = 10) -> Iterator[str]:
+def change_lines(plan: Plan) -> Iterator[str]:
     """What to change, with the new figure of each."""
     yield f"to make it fit ({'GiB':>3}; * fits)"
-    for change in plan.changes[:most]:
+    for change in plan.changes[:_CHANGES]:
         yield from _change(change)
     if not plan.changes:
         yield "  nothing that is known here needs less"

@@ -48,6 +48,34 @@ def options_of(kind: str) -> tuple[str, ...]:
     return tuple(name for name in _types(made) if _refusal(kind, made, name) is None)
 
 
+def peft_version() -> str:
+    """The version of PEFT that the table describes."""
+    return str(_table()["peft"])
+
+
+def peft_methods() -> tuple[str, ...]:
+    """PEFT's own names of its methods, in lower case."""
+    return tuple(_table()["kinds"])
+
+
+def saved_types(peft: str) -> Mapping[str, str]:
+    """Every option that PEFT saves for a method, with its types; what all methods share is not in it."""
+    types: dict[str, str] = _table()["kinds"][peft]["options"]
+    return types
+
+
+def saved_fault(name: str, types: str, value: Any) -> str | None:
+    """What is wrong with the value of an option in a configuration that PEFT saved, as read from JSON."""
+    found = next(_value_faults((name,), types, _frozen(value)), None)
+    return found.what.removeprefix("method.") if found else None
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return {key: _frozen(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
 def option_faults(method: Method) -> Iterator[OptionFault]:
     """Everything that is wrong with a recipe's ``method.options``."""
     if method.kind == "full":

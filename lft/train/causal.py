@@ -13,17 +13,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from lft.base.quantize import kept_precision
 from lft.recipe.schema import Recipe
 from lft.train.arguments import Setting, common_arguments
 from lft.train.batches import PackedRows, StreamedRows, collate
-from lft.train.ledger import Ledger, global_mean_loss, validation_loss, write_checkpoint
-from lft.train.order import RowOrder, as_dataset
-from lft.train.progress import Progress
+from lft.train.ledger import (
+    Ledger,
+    attach,
+    datasets_of,
+    global_mean_loss,
+    loaded_before,
+    own_optimizer,
+    row_order,
+    validation_loss,
+    write_checkpoint,
+)
 
 
 def sft_config(recipe: Recipe, setting: Setting) -> SFTConfig:
@@ -39,7 +45,12 @@ def sft_config(recipe: Recipe, setting: Setting) -> SFTConfig:
 class CausalTrainer(SFTTrainer):  # type: ignore[misc]
     """One causal model, rows in, an adapter or a model out."""
 
-    optimizer: Any
+    compute_loss = global_mean_loss
+    evaluate = validation_loss
+    create_optimizer = own_optimizer
+    _get_train_sampler = row_order
+    _load_from_checkpoint = loaded_before
+    _save_checkpoint = write_checkpoint
 
     def __init__(
         self,
@@ -51,52 +62,15 @@ class CausalTrainer(SFTTrainer):  # type: ignore[misc]
         validation: PackedRows | None,
         ledger: Ledger,
     ) -> None:
-        share = arguments.per_device_train_batch_size * ledger.world.size
         with kept_precision(model):
             super().__init__(
                 model=model,
                 args=arguments,
                 processing_class=tokenizer,
-                train_dataset=as_dataset(rows, share),
-                eval_dataset=None if validation is None else as_dataset(validation, share),
                 data_collator=collate,
+                **datasets_of(arguments, ledger, rows, validation),
             )
-        # The loss is already a mean over the global batch; Trainer must not divide it again.
-        self.loss_is_scaled_for_ga = True
-        self.model_accepts_loss_kwargs = True
-        self.ledger = ledger
-        self.order = None if isinstance(rows, StreamedRows) else RowOrder(len(rows), share, arguments.seed)
-        self.remove_callback(PrinterCallback)
-        self.add_callback(Progress(self))
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,  # noqa: ARG002
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """See ``global_mean_loss``."""
-        return global_mean_loss(self, model, inputs, num_items_in_batch)
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """See ``validation_loss``."""
-        return validation_loss(self)
-
-    def create_optimizer(self, *arguments: Any) -> Any:
-        """Trainer's, unless the method has its own; DeepSpeed asks here too."""
-        if self.optimizer is None and self.ledger.optimizer is not None:
-            self.optimizer = self.ledger.optimizer(self)
-        return super().create_optimizer(*arguments)
-
-    def _get_train_sampler(self, *_: Any) -> RowOrder | None:
-        return self.order
-
-    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """The weights are in the model already (``lft.train.model``), to the bit."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
-        write_checkpoint(self)
+        attach(self, ledger, rows)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Hand Trainer's numbers to the callbacks; TRL's token metrics are not computed here."""

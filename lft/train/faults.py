@@ -21,6 +21,7 @@ _PEER_GONE: Final = re.compile(
     r"|peer .*(gone|closed)|collective",
     re.IGNORECASE,
 )
+_SOURCE: Final = re.compile(r"^\[[^\]]*\.(cc|cpp|h):\d+\]\s*")  # gloo says first where in its own files it is
 _NO_MEMORY: Final = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|not enough memory", re.I)
 
 
@@ -45,13 +46,21 @@ def explained(error: Exception, run: Path | None, several: bool = True) -> LftEr
         )
     if is_disk_full(error):
         return MachineError("no space left on the disk", where=where, fix=f"free some space. {safe}")
-    if several and isinstance(error, RuntimeError) and _PEER_GONE.search(text):
-        return TrainingError(
-            f"the connection to another process was lost ({text.strip().splitlines()[0][:160]})",
+    if several and _peer_gone(error):
+        said = _SOURCE.sub("", text.strip()).splitlines()[0][:160]
+        return MachineError(
+            f"the connection to another process was lost ({said})",
             where=where,
-            fix=f"look at that process and the network between the machines. {safe}",
+            fix="look at the other machines and the network between them (launch.timeout_minutes is how long a process "
+            f"waits for another). {safe}",
         )
     raise error
+
+
+def _peer_gone(error: BaseException) -> bool:
+    """Whether a library says that another process is gone, and nothing else."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and bool(_PEER_GONE.search(text)) and not _NO_MEMORY.search(text)
 
 
 def last_safe(run: Path | None) -> str:
@@ -79,9 +88,7 @@ class Failure:
         """The failure of this process, from its error and what stood behind it (``cause``, or what that came from)."""
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        gone = not isinstance(cause, LftError) and isinstance(error, TrainingError)
-        gone = gone and bool(_PEER_GONE.search(str(cause)))
-        return cls(rank, time.time(), error.exit_code, error.what, error.where, error.fix, gone)
+        return cls(rank, time.time(), error.exit_code, error.what, error.where, error.fix, _peer_gone(cause))
 
     def save(self, job: Path) -> None:
         """Leave it for the launcher."""

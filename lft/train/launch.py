@@ -12,18 +12,31 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lft.errors import LftError, MachineError, RecipeError, TrainingError
 from lft.files import write_text
 from lft.recipe import load_recipe, to_yaml
 from lft.recipe.schema import Launch, Recipe
+from lft.train.events import Note, Report
 from lft.train.faults import failures, last_safe
+
+# Who most often sends a worker a signal that ends it, and what helps.
+_KILLERS: Final = {
+    "SIGKILL": "SIGKILL is most often the system out of memory (see dmesg): lower train.micro_batch_size or "
+    "data.max_length",
+    "SIGABRT": "SIGABRT is most often NCCL, which waited longer than launch.timeout_minutes for another process: look "
+    "at the other machines and the network between them",
+}
+
+
+_ALIKE: Final = "give each machine the same --rdzv and --nodes, and a --node-rank of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,11 @@ class Node:
             raise RecipeError(f"--node-rank {self.rank} is not below launch.nodes {launch.nodes}")
         if self.rendezvous is not None and not _port(self.rendezvous):
             raise RecipeError(f"--rdzv {self.rendezvous!r} is not HOST:PORT", fix="e.g. --rdzv node0:29500")
+
+    @property
+    def host(self) -> str:
+        """Name or address of machine 0; empty for a single machine."""
+        return (self.rendezvous or "").rpartition(":")[0].strip("[]")
 
 
 def from_hostfile(path: Path, launch: Launch) -> tuple[Launch, Node]:
@@ -149,7 +167,12 @@ class Job:
 
 
 def launch(
-    recipe: Recipe, node: Node, cache: Path, resume: Path | None, command: Callable[[Path], list[str]]
+    recipe: Recipe,
+    node: Node,
+    cache: Path,
+    resume: Path | None,
+    command: Callable[[Path], list[str]],
+    report: Report = lambda _: None,
 ) -> int | None:
     """Run one worker per device of this machine to the end.
 
@@ -159,6 +182,7 @@ def launch(
         cache: where tokens and converted bases are kept.
         resume: run folder to go on with.
         command: gives the arguments of the Python interpreter for a worker, from the job folder.
+        report: told for how long the other machines are waited for.
 
     Returns:
         The number of the signal that ended the run in good order, else None.
@@ -171,7 +195,12 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="lft-job-") as name, _quiet_agent():
+    if node.rendezvous is not None:
+        _require_place(node)
+        others = "another machine" if recipe.launch.nodes == 2 else f"{recipe.launch.nodes - 1} other machines"
+        report(Note(f"meeting {others} at {node.rendezvous}: waiting {_minutes(recipe.launch)} at most"))
+        _reach(node, recipe.launch)
+    with tempfile.TemporaryDirectory(prefix="lft-job-") as name, _quiet_agent(), _stoppable():
         job = Job.write(Path(name), recipe, cache, resume)
         try:
             elastic_launch(_config(recipe.launch, node), sys.executable)(*command(job.folder))
@@ -180,12 +209,7 @@ def launch(
                 raise told[0].error() from None  # it was told to stop, and could not save
             return int(stopped.sigval)
         except DistError as error:
-            raise MachineError(
-                f"the machines did not meet ({str(error).splitlines()[0][:160]})",
-                where=node.rendezvous,
-                fix="check that machine 0 runs the same line with --node-rank 0, that the port is free there and open "
-                "to the others, or choose another port",
-            ) from None
+            raise _unmet(error, node, recipe.launch, job.run) from None
         except ChildFailedError as failed:
             raise _root_cause(job, failed.failures) from None
         return job.signal
@@ -194,7 +218,7 @@ def launch(
 def _config(launch: Launch, node: Node) -> Any:
     from torch.distributed.launcher.api import LaunchConfig
 
-    seconds = max(60, round(launch.timeout_minutes * 60))
+    seconds = _patience(launch)
     single = node.rendezvous is None
     return LaunchConfig(
         min_nodes=launch.nodes,
@@ -212,6 +236,65 @@ def _config(launch: Launch, node: Node) -> Any:
     )
 
 
+def _patience(launch: Launch) -> int:
+    """Seconds that machines wait for each other; they never start at the same second."""
+    return max(60, round(launch.timeout_minutes * 60))
+
+
+def _minutes(launch: Launch) -> str:
+    minutes = _patience(launch) / 60
+    return "1 minute" if minutes == 1 else f"{minutes:.3g} minutes"
+
+
+def _require_place(node: Node) -> None:
+    """Refuse at once a place where nobody can meet; torch would try until the time is up.
+
+    Raises:
+        MachineError: nobody knows the name.
+        RecipeError: machine 0 is to be at an address that is another machine's.
+    """
+    try:
+        socket.getaddrinfo(node.host, None)
+    except OSError as error:
+        raise MachineError(
+            f"no machine is known here by the name {node.host!r} ({error.strerror})",
+            where=node.rendezvous,
+            fix="correct --rdzv, or give the address of machine 0 in numbers",
+        ) from None
+    if node.rank == 0 and not _is_here(node.host):
+        raise RecipeError(
+            f"--node-rank 0 is machine 0, and {node.host} is not this machine", where=node.rendezvous, fix=_ALIKE
+        )
+
+
+def _reach(node: Node, launch: Launch) -> None:
+    """Wait until machine 0 listens; torch would wait twice as long as it is told, where Ctrl-C does not reach it."""
+    end = time.monotonic() + _patience(launch)
+    while node.rank:
+        try:
+            socket.create_connection((node.host, _port(str(node.rendezvous)) or 0), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise _unmet(error, node, launch, None) from None
+        time.sleep(0.5)
+
+
+def _unmet(error: Exception, node: Node, launch: Launch, run: Path | None) -> MachineError:
+    """Why the machines did not meet, as far as this one can tell."""
+    text = " ".join(str(error).split())
+    said = text[:120]
+    if "EADDRINUSE" in text or "address already in use" in text.lower():
+        what, fix = "this port of machine 0 is taken", "choose another port in --rdzv, the same on all machines"
+    elif node.rank == 0 or "keys:" in text:  # the meeting place is there, and what others should have left is not
+        what = f"not all {launch.nodes} machines came within {_minutes(launch)} ({said})"
+        fix = f"start the same line on the others; {_ALIKE}; look whether the port is open between them"
+    else:
+        what = f"machine 0 was not reached within {_minutes(launch)} ({said})"
+        fix = f"start the same line there with --node-rank 0; {_ALIKE}; look whether the port is open between them"
+    return MachineError(what, where=node.rendezvous, fix=fix if run is None else f"{fix}. {last_safe(run)}")
+
+
 def _root_cause(job: Job, failed: dict[int, Any]) -> Exception:
     """The failure that came first; those of processes that only lost their peers come last."""
     told = failures(job.folder)
@@ -223,8 +306,7 @@ def _root_cause(job: Job, failed: dict[int, Any]) -> Exception:
             return MachineError(
                 f"process {rank} was killed ({name})",
                 where=str(job.run or "") or None,
-                fix="SIGKILL is most often the system out of memory (see dmesg): lower train.micro_batch_size or "
-                f"data.max_length. {last_safe(job.run)}",
+                fix=". ".join(filter(None, (_KILLERS.get(name), last_safe(job.run)))),
             )
     if told:
         return told[0].error()
@@ -232,6 +314,19 @@ def _root_cause(job: Job, failed: dict[int, Any]) -> Exception:
     return TrainingError(
         f"processes {ranks} ended without a word", where=str(job.run or "") or None, fix=last_safe(job.run)
     )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C ends the command at once while it waits for other machines: torch waits where no handler of Python runs.
+
+    Its agent sets handlers of its own as soon as there are workers to be told.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a run knows beside Trainer's own state, and what its trainers share: loss, evaluation, checkpoints.
 
-The trainers are subclasses of the libraries' (they must be); all that they override is one call into this file.
+The trainers are subclasses of the libraries' (they must be); all that both override are functions of this
+file, assigned by name.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PrinterCallback, Trainer
 
 from lft.data.tokens import IGNORE
 from lft.errors import TrainingError
+from lft.train.batches import PackedRows, StreamedRows
 from lft.train.events import Evaluated, Report, Saved
 from lft.train.folder import RunFolder, checkpoint_steps
+from lft.train.order import RowOrder, as_dataset
+from lft.train.progress import Progress
 from lft.train.world import World, shared_folder
 
 SaveModel = Callable[[Path], None]
@@ -53,7 +58,59 @@ class Ledger:
         return int(((labels[:, 1:] if self.shifted else labels) != IGNORE).sum())
 
 
-def global_mean_loss(trainer: Any, model: Any, inputs: dict[str, Any], items: torch.Tensor | None) -> torch.Tensor:
+def datasets_of(
+    arguments: Any, ledger: Ledger, rows: PackedRows | StreamedRows, validation: PackedRows | None
+) -> dict[str, Any]:
+    """A trainer's data as the keyword arguments of its constructor."""
+    share = _rows_at_once(arguments, ledger)
+    held = None if validation is None else as_dataset(validation, share)
+    return {"train_dataset": as_dataset(rows, share), "eval_dataset": held}
+
+
+def attach(trainer: Any, ledger: Ledger, rows: PackedRows | StreamedRows) -> None:
+    """Give a trainer that was just made its ledger, the order of its rows, and an ear for its steps."""
+    # The loss is already a mean over the global batch; Trainer must not divide it again.
+    trainer.loss_is_scaled_for_ga = True
+    trainer.model_accepts_loss_kwargs = True
+    trainer.ledger = ledger
+    share = _rows_at_once(trainer.args, ledger)
+    trainer.order = None if isinstance(rows, StreamedRows) else RowOrder(len(rows), share, trainer.args.seed)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(trainer))
+
+
+def _rows_at_once(arguments: Any, ledger: Ledger) -> int:
+    """Rows that all processes take together in one pass."""
+    return int(arguments.per_device_train_batch_size * ledger.world.size)
+
+
+# What follows takes the place of methods of Trainer, and has their signatures.
+
+
+def row_order(trainer: Any, *_: Any) -> RowOrder | None:
+    """Trainer's ``_get_train_sampler``."""
+    order: RowOrder | None = trainer.order
+    return order
+
+
+def own_optimizer(trainer: Any, *arguments: Any) -> Any:
+    """Trainer's ``create_optimizer``, unless the method has its own; DeepSpeed asks here too."""
+    if trainer.optimizer is None and trainer.ledger.optimizer is not None:
+        trainer.optimizer = trainer.ledger.optimizer(trainer)
+    return Trainer.create_optimizer(trainer, *arguments)
+
+
+def loaded_before(trainer: Any, *_: Any, **__: Any) -> None:
+    """Trainer's ``_load_from_checkpoint``: the weights are in the model already (``lft.train.model``), to the bit."""
+
+
+def global_mean_loss(
+    trainer: Any,
+    model: Any,
+    inputs: dict[str, Any],
+    return_outputs: bool = False,  # noqa: ARG001
+    num_items_in_batch: torch.Tensor | None = None,
+) -> torch.Tensor:
     """This batch's share of the mean loss over the supervised tokens of the *global* batch.
 
     Gradients are averaged over the processes, so the share is multiplied by their number.
@@ -73,11 +130,12 @@ def global_mean_loss(trainer: Any, model: Any, inputs: dict[str, Any], items: to
     tokens = ledger.supervised(inputs["labels"])
     if trainer.model.training:
         ledger.supervised_seen += tokens
+    items = num_items_in_batch
     devices = ledger.world.size if items is not None else 1
     return total * devices / max(float(tokens if items is None else items), 1.0)
 
 
-def validation_loss(trainer: Any) -> dict[str, float]:
+def validation_loss(trainer: Any, *_: Any, **__: Any) -> dict[str, float]:
     """Validation loss in nats per supervised token, over the whole split and all processes.
 
     The run's random numbers are left where they were: whether and how often a run is evaluated changes nothing in it.
@@ -99,16 +157,6 @@ def validation_loss(trainer: Any) -> dict[str, float]:
     return metrics
 
 
-def look_once(trainer: Any) -> None:
-    """An evaluation that nobody hears of."""
-    model = trainer.model_wrapped
-    training = model.training
-    model.eval()
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
-        _summed_loss(trainer, model)
-    model.train(training)
-
-
 def _summed_loss(trainer: Any, model: Any) -> tuple[float, int]:
     total, count = 0.0, 0
     for batch in trainer.get_eval_dataloader():
@@ -120,7 +168,7 @@ def _summed_loss(trainer: Any, model: Any) -> tuple[float, int]:
     return total, count
 
 
-def write_checkpoint(trainer: Any) -> None:
+def write_checkpoint(trainer: Any, *_: Any) -> None:
     """Everything that going on needs, in a folder that is either whole or not there."""
     ledger: Ledger = trainer.ledger
     final = ledger.folder.checkpoints / f"step-{trainer.state.global_step}"

@@ -16,6 +16,7 @@ from lft.base.binding import Binding
 from lft.base.load import load_model
 from lft.base.quantize import quantization
 from lft.base.tokens import add_tokens, token_training
+from lft.recipe.kinds import CALIBRATED
 from lft.train.adapter import save_adapter
 from lft.train.attention import isolate
 from lft.train.calibrate import calibration_rows
@@ -100,12 +101,13 @@ def subject(inputs: Inputs, world: World, checkpoint: Path | None, report: Repor
     if recipe.method.kind == "full":
         tuned = _all_of(model, checkpoint if recipe.launch.engine not in STAGES else None)
     else:
+        looked_at = recipe.method.calibration_rows if recipe.method.kind in CALIBRATED else 0
         tuned = tune(
             model,
             recipe.method,
             token_training(model, added) if added.ids else {},
             steps=inputs.steps,
-            rows=calibration_rows(inputs.rows, recipe.method.calibration_rows) if _looks_at_data(inputs) else (),
+            rows=calibration_rows(inputs.rows, looked_at),
             below=lower,
             tokenizer=inputs.tokenizer,
             resume=checkpoint,
@@ -115,10 +117,6 @@ def subject(inputs: Inputs, world: World, checkpoint: Path | None, report: Repor
     report(Note(f"{recipe.method.kind} on {tuned}"))
     binding = _binding(inputs, tuned.model, tuple(one.record() for one in lower))
     return Subject(inputs, tuned, binding)
-
-
-def _looks_at_data(inputs: Inputs) -> bool:
-    return inputs.recipe.method.kind in ("eva", "corda")
 
 
 def _all_of(model: Any, checkpoint: Path | None) -> Tuned:

@@ -22,8 +22,8 @@ class RowOrder(Sampler[int]):  # type: ignore[misc]
     see the first rows a second time; here it gets a blank row instead.
     """
 
-    def __init__(self, rows: int, multiple: int, seed: int, shuffle: bool = True) -> None:
-        self.rows, self.seed, self.shuffle = rows, seed, shuffle
+    def __init__(self, rows: int, multiple: int, seed: int) -> None:
+        self.rows, self.seed = rows, seed
         self.padded = -(-rows // multiple) * multiple
         self.epoch = 0
 
@@ -35,11 +35,8 @@ class RowOrder(Sampler[int]):  # type: ignore[misc]
         return self.padded
 
     def __iter__(self) -> Iterator[int]:
-        if self.shuffle:
-            generator = torch.Generator().manual_seed((self.seed << 16) + self.epoch)
-            yield from torch.randperm(self.rows, generator=generator).tolist()
-        else:
-            yield from range(self.rows)
+        generator = torch.Generator().manual_seed((self.seed << 16) + self.epoch)
+        yield from torch.randperm(self.rows, generator=generator).tolist()
         yield from range(self.rows, self.padded)
 
 

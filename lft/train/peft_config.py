@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lft.errors import MachineError, RecipeError
-from lft.recipe.kinds import KINDS, Kind
+from lft.recipe.kinds import CALIBRATED, KINDS, Kind
 from lft.recipe.schema import Method
 from lft.train.targets import ALL_LINEAR, matched_modules, matched_norms
 
@@ -48,7 +48,7 @@ def unused_keys(method: Method) -> tuple[str, ...]:
         "dropout": kind.dropout is None,
         "target_modules": kind.targets == "none",
         "loraplus_lr_ratio": method.kind != "lora+",
-        "calibration_rows": method.kind not in ("eva", "corda"),
+        "calibration_rows": method.kind not in CALIBRATED,
     }
     written = [key for key, unused in idle.items() if unused and key in method.model_fields_set]
     # A run's own recipe.yaml writes every key; one that stands at its default asks for nothing.

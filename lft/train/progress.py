@@ -20,24 +20,26 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
-        self.began = self.last_time = time.monotonic()
-        self.first_step = 0
-        self.last_tokens = 0.0
+        self.began: float | None = None  # when the first step did
+        self.last_time = self.last_tokens = 0.0
+        self.first_step, self.paused = 0, True
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Time counts from here."""
-        self.began = self.last_time = time.monotonic()
-        self.first_step, self.last_tokens = state.global_step, self._seen()
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Time counts from the first step on: the evaluation and the answers before it come once."""
+        if self.paused:
+            self.last_time, self.last_tokens, self.paused = time.monotonic(), self._seen(), False
+        if self.began is None:
+            self.began, self.first_step = self.last_time, state.global_step
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Evaluating is not training: its time does not count."""
-        self.last_time, self.last_tokens = time.monotonic(), self._seen()
+        """Evaluating and saving are not training: the speed leaves out all that comes before the next step."""
+        self.paused = True
 
     on_save = on_evaluate
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ARG002
         """One optimizer step."""
-        if "loss" not in logs:
+        if "loss" not in logs or self.began is None:
             return
         now, seen = time.monotonic(), self._seen()
         done = state.global_step - self.first_step

@@ -16,12 +16,11 @@ from transformers import TrainerCallback
 from lft.recipe import to_yaml
 from lft.train.arguments import Setting
 from lft.train.batches import StreamedRows
-from lft.train.causal import CausalTrainer, sft_config
 from lft.train.events import Note, Report, Saved, noter
 from lft.train.faults import explained
 from lft.train.folder import RunFolder
 from lft.train.inputs import Inputs, split_counts
-from lft.train.ledger import Ledger, look_once
+from lft.train.ledger import Ledger
 from lft.train.model import Subject, subject
 from lft.train.optimizers import make_loraplus, optimizer_name
 from lft.train.progress import Interruption, handled_signals
@@ -29,9 +28,8 @@ from lft.train.record import held, recorded, write_data
 from lft.train.report import write_report
 from lft.train.resume import Start, going_on, require_shared
 from lft.train.samples import answer_questions, answer_samples
-from lft.train.seq2seq import Seq2SeqTrainer, seq2seq_arguments
 from lft.train.world import World, shared_folder
-from lft.train.zero import deepspeed_config
+from lft.train.zero import declare_outside, deepspeed_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +212,7 @@ def _trained(
     report(Saved("model" if tuned.full else "adapter", result))
     if inputs.validation is not None and steps not in trainer.ledger.evaluated:
         trainer.evaluate()
-    if tuned.sharded and start.checkpoint:  # DeepSpeed does not put the rows of added tokens together there
-        report(
-            Note("sample prompts are not answered at the end of a ZeRO-3 run that was gone on with; use lft generate")
-        )
-    else:
-        answer_samples(tuned, trainer.ledger, "after")
+    answer_samples(tuned, trainer.ledger, "after")
     return Outcome(folder.path, result, steps, seconds, before, trainer.ledger.evaluated.get(steps), None)
 
 
@@ -231,14 +224,12 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """The state before the first step, once DeepSpeed has what it shards: validation loss and sample answers."""
+        if self.tuned.sharded:
+            declare_outside(self.tuned.tuned.model)
         if self.start.checkpoint is None:
             if self.tuned.inputs.validation is not None:
                 self.trainer.evaluate()
             answer_samples(self.tuned, self.trainer.ledger, "before")
-        elif self.tuned.sharded and self.tuned.inputs.validation is not None:
-            # DeepSpeed foresees the order of modules from the first pass it sees. In a fresh run that is an evaluation;
-            # were it a training step here, the next evaluation would find weights that are not put together.
-            look_once(self.trainer)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Evaluation by generation, where the recipe asks for it."""
@@ -277,16 +268,27 @@ def _trainer(tuned: Subject, folder: RunFolder, start: Start, world: World, repo
         shifted=not inputs.form.encoder_decoder,
         optimizer=partial(_two_rates, ratio=recipe.method.loraplus_lr_ratio) if recipe.method.kind == "lora+" else None,
     )
-    paired = inputs.form.encoder_decoder
-    trainer = (Seq2SeqTrainer if paired else CausalTrainer)(
+    make, arguments = _library(inputs.form.encoder_decoder)
+    trainer = make(
         model=tuned.tuned.model,
         tokenizer=inputs.tokenizer,
-        arguments=(seq2seq_arguments if paired else sft_config)(recipe, setting),
+        arguments=arguments(recipe, setting),
         rows=inputs.rows,
         validation=inputs.validation,
         ledger=ledger,
     )
     return trainer
+
+
+def _library(paired: bool) -> tuple[Any, Any]:
+    """The trainer and what makes its arguments; only one of the two libraries is imported."""
+    if paired:
+        from lft.train.seq2seq import Seq2SeqTrainer, seq2seq_arguments
+
+        return Seq2SeqTrainer, seq2seq_arguments
+    from lft.train.causal import CausalTrainer, sft_config
+
+    return CausalTrainer, sft_config
 
 
 def _two_rates(trainer: Any, ratio: float) -> Any:

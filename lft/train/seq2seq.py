@@ -17,17 +17,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Seq2SeqTrainingArguments
 from transformers import Seq2SeqTrainer as Base
+from transformers import Seq2SeqTrainingArguments
 
 from lft.data.tokens import IGNORE
 from lft.errors import MachineError
 from lft.recipe.schema import Recipe
 from lft.train.arguments import Setting, common_arguments
 from lft.train.batches import PackedRows, Row, StreamedRows
-from lft.train.ledger import Ledger, global_mean_loss, validation_loss, write_checkpoint
-from lft.train.order import RowOrder, as_dataset
-from lft.train.progress import Progress
+from lft.train.ledger import (
+    Ledger,
+    attach,
+    datasets_of,
+    global_mean_loss,
+    loaded_before,
+    own_optimizer,
+    row_order,
+    validation_loss,
+    write_checkpoint,
+)
 
 
 def seq2seq_arguments(recipe: Recipe, setting: Setting) -> Seq2SeqTrainingArguments:
@@ -97,7 +105,12 @@ def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
 class Seq2SeqTrainer(Base):  # type: ignore[misc]
     """One encoder-decoder, rows in, an adapter or a model out."""
 
-    optimizer: Any
+    compute_loss = global_mean_loss
+    evaluate = validation_loss
+    create_optimizer = own_optimizer
+    _get_train_sampler = row_order
+    _load_from_checkpoint = loaded_before
+    _save_checkpoint = write_checkpoint
 
     def __init__(
         self,
@@ -109,49 +122,12 @@ class Seq2SeqTrainer(Base):  # type: ignore[misc]
         validation: PackedRows | None,
         ledger: Ledger,
     ) -> None:
-        share = arguments.per_device_train_batch_size * ledger.world.size
         super().__init__(
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            train_dataset=as_dataset(rows, share),
-            eval_dataset=None if validation is None else as_dataset(validation, share),
             data_collator=PairCollator.of(model),
+            **datasets_of(arguments, ledger, rows, validation),
         )
-        # The loss is already a mean over the global batch; Trainer must not divide it again.
-        self.loss_is_scaled_for_ga = True
-        self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False  # every label counts: none is the first of a row, which nothing predicts
-        self.ledger = ledger
-        self.order = None if isinstance(rows, StreamedRows) else RowOrder(len(rows), share, arguments.seed)
-        self.remove_callback(PrinterCallback)
-        self.add_callback(Progress(self))
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,  # noqa: ARG002
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """See ``global_mean_loss``."""
-        return global_mean_loss(self, model, inputs, num_items_in_batch)
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """See ``validation_loss``."""
-        return validation_loss(self)
-
-    def create_optimizer(self, *arguments: Any) -> Any:
-        """Trainer's, unless the method has its own; DeepSpeed asks here too."""
-        if self.optimizer is None and self.ledger.optimizer is not None:
-            self.optimizer = self.ledger.optimizer(self)
-        return super().create_optimizer(*arguments)
-
-    def _get_train_sampler(self, *_: Any) -> RowOrder | None:
-        return self.order
-
-    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """The weights are in the model already (``lft.train.model``), to the bit."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002
-        write_checkpoint(self)
+        attach(self, ledger, rows)

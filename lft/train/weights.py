@@ -29,14 +29,7 @@ _SCORES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 Tensors = dict[str, torch.Tensor]
 
 
-def save_weights(
-    model: Any,
-    folder: Path,
-    initial: Mapping[str, torch.Tensor],
-    *,
-    checkpoint: bool,
-    state: Mapping[str, torch.Tensor] | None = None,
-) -> None:
+def save_weights(model: Any, folder: Path, initial: Mapping[str, torch.Tensor], *, checkpoint: bool) -> None:
     """Write the trained adapter (never those below it) and read it back.
 
     Args:
@@ -44,29 +37,28 @@ def save_weights(
         folder: an existing folder (a draft; the caller renames it).
         initial: ``Tuned.initial``.
         checkpoint: keep what going on needs; False writes what is used, PiSSA and its like turned into plain LoRA.
-        state: a gathered ``state_dict`` where parameters are spread over processes (ZeRO-3).
 
     Raises:
         TrainingError: what was read back is not what was in memory, or holds non-finite numbers.
     """
     config = copy.deepcopy(model.peft_config[TRAINED])
-    tensors = adapter_state(model, state)
+    tensors = adapter_state(model)
     if initial and not checkpoint:
         tensors, config = as_plain_lora(tensors, config, initial)
     _write(folder / WEIGHTS, tensors)
     config.inference_mode = True
     config.save_pretrained(str(folder))
     if checkpoint:
-        _write(folder / TRAINING, training_state(model, state))
+        _write(folder / TRAINING, training_state(model))
         if initial:
             _write(folder / INITIAL, dict(initial))
 
 
-def adapter_state(model: Any, state: Mapping[str, torch.Tensor] | None = None) -> Tensors:
+def adapter_state(model: Any) -> Tensors:
     """The adapter's tensors by PEFT's names, on the CPU, none sharing memory with another."""
     from peft import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(model, state_dict=state, adapter_name=TRAINED, save_embedding_layers=False)
+    found = get_peft_model_state_dict(model, adapter_name=TRAINED, save_embedding_layers=False)
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
 
 
@@ -93,10 +85,9 @@ def as_plain_lora(tensors: Tensors, config: Any, initial: Mapping[str, torch.Ten
     return made, config
 
 
-def training_state(model: Any, state: Mapping[str, torch.Tensor] | None = None) -> Tensors:
+def training_state(model: Any) -> Tensors:
     """Every trained tensor by its name in the model, and AdaLoRA's importance scores."""
-    source = state or dict(model.named_parameters())
-    found = {name: source[name].detach().cpu().clone().contiguous() for name in _trained(model)}
+    found = {name: one.detach().cpu().clone().contiguous() for name, one in _trained(model).items()}
     allocator = getattr(model.base_model, "rankallocator", None)
     for kind in _SCORES if allocator is not None else ():
         for name, tensor in getattr(allocator, kind).items():

@@ -10,10 +10,12 @@ import traceback
 from pathlib import Path
 
 from lft.base.device import device_and_dtype
-from lft.errors import LftError
+from lft.errors import LftError, RecipeError
+from lft.recipe.schema import Recipe
 from lft.train.events import Event, Report
 from lft.train.faults import Failure, explained
 from lft.train.folder import RunFolder
+from lft.train.history import recipe_values
 from lft.train.inputs import Inputs, prepare_inputs
 from lft.train.launch import Job
 from lft.train.progress import Interruption
@@ -22,6 +24,8 @@ from lft.train.world import World, open_world
 from lft.train.zero import STAGES, join_deepspeed
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+# Where things lie may differ between machines; what is done with them may not.
+_OF_A_MACHINE = ("base.model", "data.train", "method.on_top_of", "output.runs")
 
 
 def work(job: Job, rank: int, size: int, local_rank: int, attempt: int, report: Report) -> Outcome:
@@ -38,6 +42,7 @@ def work(job: Job, rank: int, size: int, local_rank: int, attempt: int, report: 
         device = device_and_dtype(recipe.base.dtype).device
         limit = recipe.launch.timeout_minutes * 60
         with open_world(rank, size, local_rank, device, limit, attempt) as world:
+            require_one_recipe(recipe, world)
             if recipe.launch.engine in STAGES:
                 join_deepspeed(device)
             inputs = _in_turns(job, world)
@@ -51,6 +56,22 @@ def work(job: Job, rank: int, size: int, local_rank: int, attempt: int, report: 
         told = _told(error, rank, job)
         Failure.of(rank, told, error).save(job.folder)
         raise told from error
+
+
+def require_one_recipe(recipe: Recipe, world: World) -> None:
+    """Raise RecipeError in every process unless all were started with the same recipe.
+
+    Machines that believe in different numbers of machines would meet, and each divide the batch in its own way.
+    """
+    said = world.everyone({v.key: v.text for v in recipe_values(recipe) if v.key not in _OF_A_MACHINE})
+    for rank, there in enumerate(said):
+        for key, wanted in said[0].items():
+            if there.get(key) != wanted:
+                raise RecipeError(
+                    f"the machines were not started alike: {key} is {wanted} for process 0 and {there.get(key)} for "
+                    f"process {rank}",
+                    fix="start the same line on every machine, each with its own --node-rank",
+                )
 
 
 def _told(error: Exception, rank: int, job: Job) -> LftError:

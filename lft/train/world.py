@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lft.errors import TrainingError
+from lft.errors import MachineError
 from lft.files import new_folder
 
 
@@ -70,7 +70,7 @@ class World:
         """Wait for all.
 
         Raises:
-            TrainingError: some did not come in time; their ranks are named.
+            MachineError: some did not come in time; their ranks are named.
         """
         if self.control is None:
             return
@@ -81,7 +81,7 @@ class World:
                 self.control, timeout=timedelta(seconds=self.timeout), wait_all_ranks=True
             )
         except RuntimeError as error:
-            raise TrainingError(
+            raise MachineError(
                 f"the processes did not meet {what} within {self.timeout / 60:g} minutes ({_first_line(error)})",
                 fix="look at the missing rank's machine; raise launch.timeout_minutes if it is only slow",
             ) from error

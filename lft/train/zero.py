@@ -1,18 +1,15 @@
-"""DeepSpeed: its configuration made from the recipe, and its compiled parts built before anybody waits for them."""
+"""DeepSpeed: its configuration made from the recipe, and what it needs of the machine."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from typing import Any, Final
 
 from lft.errors import MachineError
 from lft.recipe.schema import Launch
-from lft.train.events import Note, Report
+from lft.train.builds import build, on_cpu
+from lft.train.events import Report
 
-BUILD_MINUTES: Final = 15
 STAGES: Final = {"zero1": 1, "zero2": 2, "zero3": 3, "zero3-offload": 3}
 
 
@@ -37,8 +34,8 @@ def deepspeed_config(launch: Launch, universal: bool = False) -> dict[str, Any] 
         "checkpoint": {"load_universal": universal},
     }
     if launch.engine == "zero3-offload":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": not _on_cpu()}
-        zero["offload_param"] = {"device": "cpu", "pin_memory": not _on_cpu()}
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": not on_cpu()}
+        zero["offload_param"] = {"device": "cpu", "pin_memory": not on_cpu()}
         # Named here, DeepSpeed takes its own AdamW for the CPU: torch's would be an order of magnitude slower.
         config["optimizer"] = {"type": "AdamW", "params": dict.fromkeys(("lr", "betas", "eps", "weight_decay"), "auto")}
     return config
@@ -49,6 +46,26 @@ def join_deepspeed(device: str) -> None:
     import deepspeed
 
     deepspeed.init_distributed("gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False)
+
+
+def declare_outside(model: Any) -> None:
+    """Tell ZeRO-3 which parameters a layer reads that are not its own, as PEFT's rows of added tokens.
+
+    DeepSpeed puts a layer's own parameters together before its forward. Others it discovers, but only in the engine's
+    forward and only while they are in parts: after a checkpoint is loaded small ones are whole, so they would stay
+    unknown, and be missed by a generation (which goes past the engine) once a save has taken them apart.
+    """
+    import deepspeed
+    import torch
+
+    declare = deepspeed.zero.register_external_parameter
+    for layer in model.modules():
+        for held in layer.children():
+            if isinstance(held, torch.nn.ParameterDict | torch.nn.ParameterList):
+                for parameter in held.parameters():
+                    declare(layer, parameter)
+        if hasattr(layer, "trainable_tokens_delta"):  # it looks its rows up itself, in the embedding under it
+            declare(layer, layer.get_base_layer().weight)
 
 
 def require_engine(launch: Launch, device: str, report: Report) -> None:
@@ -65,9 +82,9 @@ def require_engine(launch: Launch, device: str, report: Report) -> None:
             f"launch.engine {launch.engine} needs DeepSpeed", fix="pip install 'lft[deepspeed]', or launch.engine: ddp"
         )
     if device == "cpu" and launch.gpus * launch.nodes > 1:
-        _build("ShareMemCommBuilder", report)
+        build("ShareMemCommBuilder", report)
     if launch.engine == "zero3-offload":
-        _build("CPUAdamBuilder", report)
+        build("CPUAdamBuilder", report)
 
 
 def _require_devices(launch: Launch, device: str) -> None:
@@ -78,40 +95,3 @@ def _require_devices(launch: Launch, device: str) -> None:
     found = torch.cuda.device_count()
     if launch.gpus > found:
         raise MachineError(f"launch.gpus is {launch.gpus}, this machine has {found}", fix=f"launch.gpus={found}")
-
-
-def _build(builder: str, report: Report) -> None:
-    """Compile one of DeepSpeed's operators in a process of its own, with a limit; at once when it is there already."""
-    code = (
-        "from deepspeed.accelerator import get_accelerator as accelerator\n"
-        f"builder = accelerator().create_op_builder('{builder}')\n"
-        "builder is None or builder.load(verbose=False)"
-    )
-    report(Note(f"DeepSpeed's {builder.removesuffix('Builder')}: building it once if needed (minutes)"))
-    try:
-        subprocess.run(
-            [sys.executable, "-c", code],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_MINUTES * 60,
-            env={**os.environ, **({"DS_ACCELERATOR": "cpu"} if _on_cpu() else {})},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MachineError(
-            f"building DeepSpeed's {builder} took more than {BUILD_MINUTES} minutes",
-            fix="remove torch's extension cache (~/.cache/torch_extensions or $TORCH_EXTENSIONS_DIR): a build that was "
-            "killed leaves a lock there",
-        ) from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr or "").strip().splitlines()[-1:] or ["no message"]
-        raise MachineError(
-            f"building DeepSpeed's {builder} failed ({last[0][:200]})",
-            fix="install g++ and ninja, or launch.engine: ddp",
-        ) from error
-
-
-def _on_cpu() -> bool:
-    import torch
-
-    return not torch.cuda.is_available()

@@ -57,10 +57,11 @@ def trained(folder: Path, lowers: tuple[Lower, ...], seed: int, method: Method, 
     model, tokenizer, added = fresh(folder, **also)
     isolate(model, len(tokenizer))
     torch.manual_seed(seed)
-    tuned = tune(model, method, token_training(model, added), below=lowers, tokenizer=tokenizer)
+    rows = token_training(model, added) if added.ids else {}
+    tuned = tune(model, method, rows, below=lowers, tokenizer=tokenizer)
     attach_loss(tuned.model.get_base_model())
     optimizer = torch.optim.AdamW([p for p in tuned.model.parameters() if p.requires_grad], lr=2e-2)
-    inputs = packed_inputs([[*row, added.ids[0], 7] for row in ROWS], "cpu")
+    inputs = packed_inputs([[*row, *added.ids[:1], 7] for row in ROWS], "cpu")
     tuned.model.train()
     for _ in range(3):
         tuned.model(**inputs, labels=inputs["input_ids"], supervised=True).loss.backward()
@@ -232,12 +233,23 @@ def test_an_adapter_of_the_first_format_still_loads(world: Path, tmp_path: Path)
     assert loaded.binding.quantize is None
 
 
+def test_a_binding_of_the_second_format_says_nothing_of_weights(world: Path, tmp_path: Path) -> None:
+    saved = json.loads((world / "top" / "lft.json").read_text())
+    below = [{key: one[key] for key in ("path", "weights")} for one in saved["below"]]
+    del saved["stack"]
+    (tmp_path / "lft.json").write_text(json.dumps({**saved, "below": below, "format": 2}))
+    assert Binding.load(tmp_path) == Binding.load(world / "top")
+    assert [one.share for one in Binding.load(tmp_path).below] == ["1"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, "has format 3\n  fix: use a newer version"),
+        ({"format": 4}, "has format 4\n  fix: use a newer version"),
         ({"colour": "red"}, "has other keys"),
         ({"below": [{"path": "x"}]}, "does not say what is below"),
+        ({"below": [{"path": "x", "weights": "a" * 64, "weight": "much"}]}, "does not say what is below"),
+        ({"below": [{"path": "x", "weights": "a" * 64, "layers": "9-1"}]}, "does not say what is below"),
     ],
 )
 def test_a_binding_that_is_not_understood_is_an_error(world: Path, tmp_path: Path, change: Any, message: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import pytest
 
-from lft.plan.activations import CHUNK, kept_by_layer, recomputed, unreused
+from lft.plan.activations import CHUNK, kept_by_layer, logits_at_once, recomputed, unreused
 from lft.plan.families import shape_of
 from lft.plan.hardware import parse_hardware
 from lft.plan.setup import Setup, setup_of
@@ -176,3 +177,37 @@ def test_the_chunk_is_the_one_of_the_loss() -> None:
     from lft.train import loss
 
     assert loss.CHUNK == CHUNK
+
+
+def test_the_head_of_an_encoder_decoder_sees_a_chunk_at_once_and_that_is_what_is_planned() -> None:
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    from lft.train.loss import attach_loss
+
+    length = 3 * CHUNK
+    sizes = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_heads": 4, "num_layers": 1, "decoder_start_token_id": 0}
+    config = T5Config(vocab_size=VOCABULARY, **sizes)
+    model: Any = T5ForConditionalGeneration(config)
+    attach_loss(model)
+    seen: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda module, args, out: seen.append(out.numel()))
+    ids = torch.randint(VOCABULARY, (1, length))
+    model(input_ids=ids, decoder_input_ids=ids, labels=ids, supervised=True).loss.backward()
+    assert seen == [CHUNK * VOCABULARY] * 3
+    setup = setup_of(
+        recipe(method={"kind": "full"}), shape_of(config.to_dict()), parse_hardware("cpu"), length // TOKENS
+    )
+    assert setup.tokens == length
+    assert logits_at_once(setup) == 3 * 4 * CHUNK * VOCABULARY  # logits, log-probabilities and their gradient
+
+
+def test_longer_rows_of_t5_never_lose_less_to_the_allocator() -> None:
+    """Attention weights are kept, so they were allocated: leaving them out of that made long rows look cheap."""
+    from lft.plan.configs import known_config
+
+    shape, cpu = shape_of(known_config("google/t5-v1_1-xl") or {}), parse_hardware("cpu")
+    one_row, two_rows = (setup_of(recipe(), shape, cpu, rows) for rows in (1, 2))
+    longer = dataclasses.replace(one_row, row_tokens=2 * TOKENS)
+    assert longer.tokens == two_rows.tokens
+    assert unreused(longer) >= unreused(two_rows)

@@ -158,7 +158,7 @@ def test_the_slurm_script_is_a_shell_script(hardware: str, nodes: int, tmp_path:
 def test_the_slurm_script_starts_lft_on_each_machine_with_its_number(nodes: int, tmp_path: Path) -> None:
     """A pretended srun runs the task once a machine; lft writes down what it was given."""
     tools = {
-        "scontrol": 'printf "node-a\\nnode-b\\nnode-c\\n"',
+        "scontrol": 'printf "node-a\\n"; sleep 0.2; printf "node-b\\nnode-c\\n"',  # it need not say all at once
         "srun": 'while [[ "$1" == --* ]]; do shift; done\n'
         'for id in $(seq 0 $((SLURM_NNODES - 1))); do SLURM_NODEID=$id "$@"; done',
         "lft": f'printf "%s|" "$@" >> {tmp_path}/calls; echo >> {tmp_path}/calls',

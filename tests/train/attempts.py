@@ -104,18 +104,19 @@ def _listen(happened: Callable[[str], None], place: Place, number: int) -> None:
 
 
 def _listen_to_batches(happened: Callable[[str], None], place: Place, number: int) -> None:
-    from lft.train import causal, ledger
+    from lft.train.causal import CausalTrainer
+    from lft.train.ledger import Ledger
 
-    loss, supervised = causal.global_mean_loss, ledger.Ledger.supervised
+    loss, supervised = CausalTrainer.compute_loss, Ledger.supervised
     training = False
 
-    def recorded(trainer: Any, model: Any, inputs: dict[str, Any], items: Any) -> Any:
+    def recorded(trainer: Any, model: Any, inputs: dict[str, Any], **items: Any) -> Any:
         nonlocal training
         line = {"attempt": number, "step": trainer.state.global_step + 1, "examples": inputs["examples"]}
         with (place.folder / "seen").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         training = True
-        result = loss(trainer, model, inputs, items)
+        result = loss(trainer, model, inputs, **items)
         training = False
         happened("step")
         return result
@@ -125,8 +126,8 @@ def _listen_to_batches(happened: Callable[[str], None], place: Place, number: in
             happened("evaluate")
         return supervised(self, labels)
 
-    causal.global_mean_loss = recorded
-    ledger.Ledger.supervised = counted  # type: ignore[method-assign]
+    CausalTrainer.compute_loss = recorded  # type: ignore[method-assign]
+    Ledger.supervised = counted  # type: ignore[method-assign]
 
 
 def _after(owner: Any, name: str, then: Callable[..., None]) -> None:

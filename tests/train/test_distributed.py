@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import time
 from functools import cache
 from os import kill as send
@@ -14,17 +15,22 @@ from typing import Any
 import pytest
 import torch
 
-from lft.errors import InputError, TrainingError
+from lft.errors import InputError, MachineError
 from lft.recipe.schema import Recipe
 from lft.train.world import World
-from tests.forks import together
+from tests.forks import free_port, together
 from tests.launched import Launched, finetune, last_step, run_of
 from tests.processes import one_clear_error
 from tests.runs import material, metrics, recipe, run_by_several, trained, weights
 
 METHODS = {"lora": ("lora", None), "full": ("full", None), "qlora": ("lora", "nf4")}
-# ZeRO-3 leaves tensors of fewer than 100,000 numbers whole.
-LARGE = {"hidden": 320, "intermediate_size": 640}
+# ZeRO-3 leaves tensors of up to 100,000 numbers whole; these widths are above that, also in four bits
+# (tests/train/test_equivalence.py counts what is in parts).
+LARGE = {
+    "llama": {"hidden": 320, "intermediate_size": 640},
+    "opt": {"hidden": 320, "ffn_dim": 640, "word_embed_proj_dim": 320, "dropout": 0.0},
+    "t5": {"d_model": 320, "d_kv": 80, "d_ff": 640},
+}
 # Measured over all methods and models, in float32 on a CPU: 2.0e-7 of the loss, 1.8e-6 of logits of about 1.
 LOSS, LOGITS = 1e-6, 1e-5
 NAN = "Z"  # a character of one example only, whose embedding is no number
@@ -32,8 +38,7 @@ NAN = "Z"  # a character of one example only, whose embedding is no number
 
 @pytest.fixture(scope="module")
 def stuff(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    models = {"llama": LARGE, "opt": {"hidden": 64, "ffn_dim": 128, "dropout": 0.0}, "t5": {"d_model": 64, "d_ff": 128}}
-    return material(tmp_path_factory.mktemp("distributed"), **models)
+    return material(tmp_path_factory.mktemp("distributed"), **LARGE)
 
 
 def chosen(place: Path, stuff: Path, family: str = "llama", way: str = "lora", **sections: Any) -> Recipe:
@@ -201,6 +206,22 @@ def test_a_run_of_two_processes_that_is_asked_to_stop_saves_and_goes_on(stuff: P
     assert metrics(run) == metrics(whole)
 
 
+@pytest.mark.slow
+def test_a_machine_that_waits_for_others_can_be_stopped(stuff: Path, tmp_path: Path) -> None:
+    port = free_port()
+    line = ("--nodes", "2", "--node-rank", "0", "--rdzv", f"127.0.0.1:{port}")
+    command = finetune(tmp_path, chosen(tmp_path, stuff, launch={"engine": "ddp"}), *line)
+    command.wait_until(lambda: listens(port), "it waits for the other machine")
+    command.process.send_signal(signal.SIGINT)
+    assert command.done(10).code == -signal.SIGINT
+
+
+def listens(port: int) -> bool:
+    """Whether somebody of this machine listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 # Without the command: processes forked from one that has the libraries.
 
 
@@ -209,7 +230,7 @@ def meeting(world: World) -> str:
     if world.rank == 1:
         time.sleep(4)
         return ""
-    with pytest.raises(TrainingError) as raised:
+    with pytest.raises(MachineError) as raised:
         World(world.rank, world.size, world.local_rank, 1.0, world.control).meet("after writing step-4")
     return str(raised.value)
 
@@ -225,9 +246,9 @@ def with_launch(asked: Recipe, **launch: Any) -> Recipe:
     return asked.model_copy(update={"launch": asked.launch.model_copy(update=launch)})
 
 
-def cut_short(stuff: Path, place: Path, engine: str, way: str = "lora") -> tuple[Recipe, Path]:
+def cut_short(stuff: Path, place: Path, engine: str, way: str = "lora", **more: Any) -> tuple[Recipe, Path]:
     """A run of two processes whose last two steps are undone."""
-    asked = chosen(place, stuff, way=way, launch={"engine": engine, "gpus": 2})
+    asked = chosen(place, stuff, way=way, launch={"engine": engine, "gpus": 2}, **more)
     run = run_by_several(asked, stuff / "cache")
     shutil.rmtree(run / "checkpoints" / "step-6")
     return asked, run
@@ -263,7 +284,7 @@ def test_shards_of_two_processes_are_refused_by_one_before_anything_loads(stuff:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["lora", "full"])
+@pytest.mark.parametrize("way", METHODS)
 def test_shards_of_zero_3_are_converted_for_another_number_of_processes(stuff: Path, tmp_path: Path, way: str) -> None:
     """From two to one, and back to two: what counts is who wrote the checkpoint, not who began the run."""
     asked, run = cut_short(stuff, tmp_path, "zero3", way)
@@ -271,10 +292,26 @@ def test_shards_of_zero_3_are_converted_for_another_number_of_processes(stuff: P
     run_by_several(with_launch(asked, gpus=1), stuff / "cache", run)
     assert "going on with 1 x zero3 after 2 x zero3, converting the checkpoint" in (run / "log.txt").read_text()
     require_near(metrics(run), before)
-    shutil.rmtree(run / "adapter" if way == "lora" else run / "model")
+    shutil.rmtree(run / "model" if way == "full" else run / "adapter")
     run_by_several(asked, stuff / "cache", run)
     assert "going on with 2 x zero3 after 1 x zero3, converting the checkpoint" in (run / "log.txt").read_text()
     assert not [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "way"), [("llama", "lora"), ("llama", "full"), ("llama", "qlora"), ("t5", "lora")])
+def test_a_run_of_zero_3_that_goes_on_answers_as_it_would_have(
+    stuff: Path, tmp_path: Path, family: str, way: str
+) -> None:
+    """Sample prompts and validation examples: what generates does not go through DeepSpeed's engine."""
+    asking = {"sample_prompts": ["the red cat"], "sample_tokens": 8, "eval_answers": 2, "eval_every": 1}
+    asked, run = cut_short(stuff, tmp_path, "zero3", way, family=family, train=asking)
+    answers, before = (run / "samples.jsonl").read_text(), metrics(run)
+    assert answers.count('"when": "after"') == 1
+    assert any("word_f1" in line for line in before)
+    run_by_several(asked, stuff / "cache", run)
+    assert (run / "samples.jsonl").read_text() == answers
+    assert metrics(run) == before
 
 
 def require_near(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:

@@ -21,22 +21,31 @@ from tests.runs import Trained, material, part_of, recipe, trained
 
 EXAMPLES = 21  # two global batches of eight and a last one of five, which no number of devices divides
 KINDS = ("lora", "full")
-# ZeRO-3 leaves tensors of fewer than 100,000 numbers whole; of these every matrix is larger.
-LARGE = {"hidden": 320, "intermediate_size": 640}
+# ZeRO-3 leaves tensors of up to 100,000 numbers whole; of these nearly every matrix is larger.
+LARGE = {
+    "llama": {"hidden": 320, "intermediate_size": 640},
+    "opt": {"hidden": 320, "ffn_dim": 640, "word_embed_proj_dim": 320, "dropout": 0.0},
+    "t5": {"d_model": 320, "d_kv": 80, "d_ff": 640},
+}
+# How many that is: with whole weights all matrices but LLaMA's keys and values and T5's embedding, which are small;
+# with four bits the wide ones of each layer, and what is never quantised.
+PARTS = {"llama": (12, 8), "opt": (14, 6), "t5": (32, 8)}
 LOSS, NORM = 1e-6, 3e-6
 Curve = tuple[list[float], list[float]]  # losses, gradient norms
 
 
 @pytest.fixture(scope="module")
 def stuff(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory.mktemp("equal"), train=EXAMPLES, llama=LARGE, opt={"dropout": 0.0}, t5={})
+    return material(tmp_path_factory.mktemp("equal"), train=EXAMPLES, **LARGE)
 
 
 def chosen(stuff: Path, family: str = "llama", **changes: dict[str, Any]) -> Recipe:
     """One epoch of three steps of eight rows, the last of them not full."""
     train = {"epochs": 1, "global_batch_size": 8, "micro_batch_size": 1, "save_every": "end", "eval_every": "end"}
-    if changes.get("method", {}).get("kind") == "full":
+    if (kind := changes.get("method", {}).get("kind")) == "full":
         train["learning_rate"] = 1e-3
+    if kind == "qlora":
+        changes |= {"method": {"kind": "lora"}, "base": {"quantize": "nf4"}}
     changes["train"] = {**train, **changes.get("train", {})}
     if family == "t5":
         changes["data"] = {"prompt": "plain"}
@@ -129,13 +138,21 @@ def test_zero_1_and_2_are_ddp(stuff: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recomputed", [False, True], ids=["", "recomputed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_zero_3_is_ddp(stuff: Path, kind: str, recomputed: bool) -> None:
-    """One recipe a process: DeepSpeed remembers the parameters of an earlier one."""
-    ((other, parts),) = by_two(stuff, [two(stuff, "zero3", kind, gradient_checkpointing=recomputed)])
-    assert parts == 12  # all matrices but those of keys and values, which are small
+def test_zero_3_recomputes_activations_from_weights_in_parts(stuff: Path, kind: str) -> None:
+    ((other, parts),) = by_two(stuff, [two(stuff, "zero3", kind, gradient_checkpointing=True)])
+    assert parts == PARTS["llama"][0]
     require_alike(other, alone(stuff, kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", LARGE)
+@pytest.mark.parametrize("kind", [*KINDS, "qlora"])
+def test_zero_3_keeps_every_family_in_parts_and_is_one_process(stuff: Path, kind: str, family: str) -> None:
+    """One recipe a process: DeepSpeed remembers the parameters of an earlier one."""
+    ((other, parts),) = by_two(stuff, [two(stuff, "zero3", kind, family=family)])
+    assert parts == PARTS[family][kind == "qlora"]
+    require_alike(other, alone(stuff, kind, family=family))
 
 
 @pytest.mark.slow

@@ -28,10 +28,10 @@ def run(tmp_path: Path) -> Path:
         (OSError(errno.ENOSPC, "No space left on device"), MachineError, "no space left"),
         (
             RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1"),
-            TrainingError,
+            MachineError,
             "lost",
         ),
-        (RuntimeError("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7)"), TrainingError, "lost"),
+        (RuntimeError("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7)"), MachineError, "lost"),
         (TrainingError("the loss is nan at step 3", fix="lower it"), TrainingError, "the loss is nan"),
     ],
 )
@@ -65,3 +65,18 @@ def test_the_process_that_failed_is_named_before_those_that_only_lost_it(run: Pa
     assert [failure.rank for failure in found] == [3, 0]
     assert "out of memory (process 3)" in str(found[0].error())
     assert found[0].error().exit_code == 4
+
+
+def test_a_lost_connection_is_told_in_words_and_how_long_it_was_waited_for(run: Path) -> None:
+    said = "[../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 30000ms for recv operation"
+    told = explained(RuntimeError(said), run)
+    assert told.what == "the connection to another process was lost (Timed out waiting 30000ms for recv operation)"
+    assert "launch.timeout_minutes is how long a process waits" in str(told.fix)
+
+
+def test_a_lack_of_memory_is_never_taken_for_a_lost_process(run: Path) -> None:
+    lack = RuntimeError("NCCL error: Call to ibv_reg_mr failed with error Cannot allocate memory")
+    told = explained(lack, run)
+    assert "out of memory" in told.what
+    assert not Failure.of(0, told, lack).consequence
+    assert Failure.of(0, explained(RuntimeError("NCCL timeout"), run), RuntimeError("NCCL timeout")).consequence

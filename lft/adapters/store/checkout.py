@@ -1,0 +1,163 @@
+"""A stored version as a folder again, that `lft generate --adapter` and plain `peft` load.
+
+Its files are further names of the blobs (copies where that cannot be), so a checkout costs no room; they are read-only,
+and their sha256 is checked when the folder is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from lft.adapters.store import blobs, disk, index
+from lft.adapters.store.layout import Store
+from lft.adapters.store.lockfile import Lock
+from lft.adapters.store.lookup import resolve
+from lft.adapters.store.manifest import STACKS, Manifest
+from lft.adapters.store.marks import aliases
+from lft.adapters.store.names import reference
+from lft.adapters.store.versions import Stored, by_digest, versions
+from lft.base.attach import Find, adapter_folder
+from lft.base.binding import Below, Binding
+from lft.errors import InputError
+from lft.files import MANIFEST, new_folder
+
+_CHECKOUT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def materialise(store: Store, digest: str) -> Path:
+    """The folder of a version, made where it is not there whole, with those of all that it needs beside it.
+
+    Args:
+        store: the registry.
+        digest: of the version's manifest.
+
+    Raises:
+        InputError: the version or one of its files is missing or damaged.
+        MachineError: the disk is full or may not be written.
+    """
+    manifest = by_digest(store, digest).manifest
+    for part in manifest.lineage.parents:
+        if part.digest and (part.role == "below" or manifest.kind in STACKS):
+            materialise(store, part.digest)
+    folder = store.checkouts / digest
+    if _stands(folder, manifest):
+        disk.touch(folder)
+        return folder
+    with new_folder(folder) as draft:
+        for file in manifest.files:
+            _give(store, file.sha256, draft / file.path)
+            if not blobs.is_whole(draft / file.path, file.sha256, file.size):
+                raise InputError(
+                    f"{file.path} of {manifest.name}:{manifest.version} is damaged",
+                    where=str(store.blob(file.sha256)),
+                    fix="lft adapters fsck, then add the adapter again",
+                )
+    return folder
+
+
+def adapter_folder_of(written: str, store: Store, lock: Lock | None = None) -> Path:
+    """The folder of whatever is written where an adapter is asked for.
+
+    Args:
+        written: a folder, a run's folder, or ``name[@alias|:version|@sha256:..]``; a folder that is there wins.
+        store: the registry.
+        lock: refuse every name that it does not pin, and every other digest than the one it pins.
+
+    Raises:
+        InputError: there is neither such a folder nor such a name.
+    """
+    path = Path(os.path.expanduser(written))  # Path.expanduser fails for a user that is not there
+    if path.parent.absolute() == store.checkouts.absolute() and _CHECKOUT.fullmatch(path.name):
+        return materialise(store, path.name)  # what a run recorded may have been swept since
+    if path.is_dir():
+        return adapter_folder(path)
+    stored = lock.resolved(store, written) if lock else _named(store, written)
+    return materialise(store, stored.digest)
+
+
+def folder_with_weights(store: Store, weights: str) -> Path | None:
+    """The folder of a version whose tensors have this sha256; None where the registry has none."""
+    found = index.with_weights(store, weights)
+    return materialise(store, found[0][0]) if found else None
+
+
+def finder(store: Store) -> Find:
+    """For whoever loads an adapter that was trained on others: where those are now."""
+    return lambda weights: folder_with_weights(store, weights)
+
+
+def stack_folders(written: Sequence[str], store: Store) -> tuple[str, ...]:
+    """The folders of ``method.on_top_of``, lowest first, with those below them that are not where they were.
+
+    Raises:
+        InputError: one is neither a folder nor in the registry.
+    """
+    found: list[str] = []
+    named: set[str] = set()
+    for text in written:
+        folder = adapter_folder_of(text, store)
+        binding = Binding.load(folder)
+        if binding.stack:
+            named.update(below.weights for below in binding.below)
+        for below in () if binding.stack else binding.below:
+            known = None if below.weights in named else _elsewhere(below, text, store)
+            found += [str(known)] if known else []
+        found.append(text if Path(os.path.expanduser(text)).is_dir() else str(folder))  # a path stays as it was written
+    return tuple(dict.fromkeys(found))
+
+
+def _elsewhere(below: Below, upper: str, store: Store) -> Path | None:
+    """Where an adapter below another is now, if it is not where it was (a checkout that was swept is made again)."""
+    path = Path(below.path)
+    if path.parent.absolute() == store.checkouts.absolute() and _CHECKOUT.fullmatch(path.name):
+        with suppress(InputError):
+            materialise(store, path.name)
+    if path.is_dir():
+        return None
+    known = folder_with_weights(store, below.weights)
+    if known and below.share != "1":
+        raise InputError(
+            f"it lies on {below.share} of an adapter that is not where it was: {below.path}",
+            where=upper,
+            fix="name the stack that it was trained on before it in method.on_top_of",
+        )
+    return known
+
+
+def _named(store: Store, written: str) -> Stored:
+    """What a name means; for what is neither a folder nor a name known here, a message that speaks of both."""
+    try:
+        asked = reference(written)
+        known = bool(asked.digest or versions(store, asked.name) or aliases(store, asked.name))
+    except InputError:
+        known = False
+    if not known:
+        raise InputError(
+            "there is no such adapter, neither a folder nor a name in the registry",
+            where=written,
+            fix="give the folder of an adapter or of a finished run, or a name of `lft adapters list`",
+        )
+    return resolve(store, asked)
+
+
+def _stands(folder: Path, manifest: Manifest) -> bool:
+    """Whether a checkout has all its files, each of its size, and nothing else."""
+    try:
+        there = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST}
+        return (folder / MANIFEST).is_file() and there == {file.path: file.size for file in manifest.files}
+    except OSError:
+        return False
+
+
+def _give(store: Store, digest: str, path: Path) -> None:
+    blob = blobs.find(store, digest)
+    try:
+        os.link(blob, path)
+    except OSError:  # another file system, or too many names already
+        shutil.copyfile(blob, path)

@@ -1,0 +1,335 @@
+"""`lft adapters export`: an adapter where it is used: merged into its base, as PEFT, GGUF, or for a server."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from lft.cli.adapters_common import amount, folder_of
+from lft.cli.common import cache_folder, quiet_libraries, registry_folder
+
+if TYPE_CHECKING:
+    from lft.adapters.adapter import Adapter
+    from lft.adapters.export.edits import Seen
+    from lft.adapters.export.merged import Merged
+    from lft.adapters.export.ollama import Modelfile, Said
+    from lft.adapters.stack import Stacked
+    from lft.base.resolve import BaseRef
+    from lft.recipe.schema import Base
+
+FORMS: Final = ("merged", "peft", "gguf", "gguf-lora", "ollama", "vllm", "sglang", "diff")
+MERGES: Final = ("merged", "gguf", "ollama", "diff")
+_WORST: Final = 3
+_WORTH_TELLING: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """An adapter, with those below it, on its base, ready to be written."""
+
+    name: str
+    stacked: Stacked
+    base: BaseRef
+    seen: Seen | None = None
+
+    @property
+    def adapter(self) -> Adapter:
+        """The one that was asked for."""
+        return self.stacked.adapters[-1]
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the embedding that it was trained with, where that is known."""
+        return self.adapter.binding.rows if self.adapter.binding else None
+
+
+def export(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="a name of the registry, or a folder")],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help=", ".join(FORMS))],
+    out: Annotated[Path, typer.Option("--out", metavar="PLACE", help="a new folder; for gguf forms a new file")],
+    base: Annotated[str | None, typer.Option(help="the base: hub id, folder; else the one it was trained on")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16; else the base's own")] = None,
+    base_gguf: Annotated[
+        str | None, typer.Option("--from", metavar="GGUF", help="ollama: the base's GGUF, or its name there")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="compress to this rank; the error is printed")] = None,
+    merge_base: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="of a QLoRA: the base as trained (quantized), or the original")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="files of the model in work at once")] = 2 * (os.cpu_count() or 1),
+    allow_mismatch: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="go on where the base differs from this level on: L1 to L4")
+    ] = None,
+) -> None:
+    """Write an adapter, with all that it was trained upon, in the form that its user reads."""
+    from lft.errors import RecipeError
+
+    if to not in FORMS:
+        raise RecipeError(f"there is no form {to!r}", where="--to", fix=f"one of {', '.join(FORMS)}")
+    quiet_libraries()
+    opened = _compressed(_open(adapter, base, allow_mismatch), rank)
+    if to in MERGES and (to != "ollama" or base_gguf is None):
+        opened = replace(opened, seen=_seen(opened, merge_base))
+    code = _dtype(dtype)
+    if to == "merged":
+        _show_merged(_merged(opened, out, code, workers))
+    elif to == "gguf-lora":
+        _gguf_lora(opened, out, code)
+    elif to in ("gguf", "diff"):
+        _through_merged(opened, out, code, workers, to)
+    elif to == "ollama":
+        _ollama(opened, out, code, base_gguf, workers)
+    else:
+        _peft(opened, out, to)
+
+
+def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
+    from lft.adapters.adapter import open_adapter
+    from lft.adapters.fit import BaseSide, fit, level_of, require_fit
+    from lft.adapters.stack import is_stack, open_stack, parts_in, with_below
+    from lft.adapters.store.checkout import finder
+    from lft.adapters.store.layout import open_store
+    from lft.base.fingerprint import Fingerprint, fingerprint
+    from lft.base.resolve import resolve_base
+    from lft.recipe.schema import Base
+
+    allow = level_of(allow_mismatch) if allow_mismatch is not None else None
+    store = open_store(registry_folder())
+    folder, find = folder_of(written, store), finder(store)
+    adapter = open_stack(folder, find) if is_stack(folder) else open_adapter(folder)
+    named = Base(model=base) if base is not None else _recorded(adapter)
+    ref = resolve_base(named, cache_folder(), typer.echo)
+    side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
+    for one in parts_in(adapter, find):
+        require_fit(fit(one, side, cache_folder(), find), allow)
+    identity = fingerprint(ref.folder, cache_folder())
+    if allow is not None and adapter.binding is not None:  # what lies below was bound to the base of training
+        identity = Fingerprint(adapter.binding.weights, adapter.binding.tokenizer)
+    stacked = with_below(adapter, ref.folder, identity, find)
+    for one in stacked.adapters[:-1]:
+        typer.echo(f"with the adapter {'in' if is_stack(folder) else 'below'} it: {one.folder}")
+    name = adapter.binding.name if adapter.binding and adapter.binding.name else Path(written).name
+    return Opened(name, stacked, ref)
+
+
+def _recorded(adapter: Adapter) -> Base:
+    from lft.errors import RecipeError
+    from lft.recipe.schema import Base
+
+    if adapter.binding is not None:
+        return Base(model=adapter.binding.base, revision=adapter.binding.revision)
+    raise RecipeError(
+        f"this adapter was not made by lft, and a base is not fetched because a file names it "
+        f"({adapter.configuration.base or 'it names none'})",
+        where=str(adapter.folder),
+        fix="name it: --base user/model, or --base FOLDER",
+    )
+
+
+def _dtype(written: str | None) -> str | None:
+    from lft.errors import RecipeError
+
+    known = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+    if written is not None and written not in known:
+        raise RecipeError(f"there is no dtype {written!r} here", where="--dtype", fix=f"one of {', '.join(known)}")
+    return known[written] if written else None
+
+
+def _compressed(opened: Opened, rank: int | None) -> Opened:
+    from lft.adapters.export.peft import compressed
+
+    if rank is None:
+        return opened
+    delta, errors = compressed(opened.stacked.delta, rank)
+    if errors:
+        worst = max(errors, key=errors.__getitem__)
+        typer.echo(f"compressed to rank {rank}: at most {errors[worst]:.2%} of a change left out, in {worst}")
+    return replace(opened, stacked=replace(opened.stacked, delta=delta))
+
+
+def _seen(opened: Opened, written: str | None) -> Seen | None:
+    from lft.adapters.export.quantized import seen_by
+    from lft.errors import RecipeError
+
+    binding = opened.adapter.binding
+    if binding is None or binding.quantize is None:
+        if written is not None:
+            raise RecipeError("its base was not quantized in training", where="--merge-base", fix="leave it out")
+        return None
+    if written not in ("trained", "original"):
+        raise RecipeError(
+            f"it was trained on the base in {binding.quantize}: say what it is to be merged into",
+            where="--merge-base",
+            fix="trained: the base with the rounding that training saw; original: the better base, whose own rounding "
+            "the adapter never saw; either way the report compares the two",
+        )
+    return seen_by(binding, opened.base.folder, "trained" if written == "trained" else "original")
+
+
+def _merged(opened: Opened, out: Path, dtype: str | None, workers: int) -> Merged:
+    from lft.adapters.export.merged import export_merged
+
+    files = opened.adapter.files
+    has_tokenizer = files is not None and files.of("tokenizer")
+    folder = opened.adapter.folder
+    return export_merged(
+        opened.base.folder,
+        opened.stacked.delta,
+        out,
+        tokenizer=folder if has_tokenizer else None,
+        rows=opened.rows,
+        dtype=dtype,
+        seen=opened.seen,
+        workers=workers,
+        beside=_format(folder),
+    )
+
+
+def _through_merged(opened: Opened, out: Path, dtype: str | None, workers: int, to: str) -> None:
+    """Forms that are made of the merged model, which is written beside them and removed again."""
+    from lft.adapters.export.gguf_model import export_gguf
+    from lft.base.diff import make_diff
+    from lft.base.diff_files import require_new
+    from lft.base.resolve import resolve_base
+    from lft.recipe.schema import Base
+
+    require_new(out)
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.draft.", dir=out.absolute().parent) as draft:
+        model = Path(draft) / "model"
+        _show_merged(_merged(opened, model, dtype, workers))
+        if to == "gguf":
+            made = export_gguf(model, out, opened.name)
+            typer.echo(f"model: {made.file} ({amount(made.size)}, {made.tensors} tensors, {made.architecture})")
+            return
+        tuned = resolve_base(Base(model=str(model)), cache_folder(), typer.echo)
+        found = make_diff(opened.base, tuned, out, cache_folder(), typer.echo)
+    typer.echo(f"difference: {out} ({amount(found.stored_bytes)}, {found.changed} tensors); see lft base diff apply")
+
+
+def _format(folder: Path) -> dict[str, str]:
+    """The prompt format goes along: a merged model is asked as its adapter was."""
+    from lft.data.prompts import PROMPT_FILE
+
+    file = folder / PROMPT_FILE
+    return {PROMPT_FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+
+
+def _show_merged(merged: Merged) -> None:
+    typer.echo(f"merged: {merged.folder} ({amount(merged.size)}, {merged.changed} of {merged.tensors} tensors changed)")
+    typer.echo(f"rounding to the file's precision lost {merged.lost:.2%} of the change")
+    if merged.lost >= _WORTH_TELLING:
+        for found in sorted(merged.retained, key=lambda found: -found.share)[:_WORST]:
+            typer.echo(f"  {found.share:.2%} of it in {found.tensor}")
+    _show_quantized(merged)
+    typer.echo("read back: bytes, headers, sums and tokenizer agree")
+
+
+def _show_quantized(merged: Merged) -> None:
+    """How much quantizing the base had changed it, against what the adapter changes."""
+    ratios = {one.tensor: one.quantized / one.change for one in merged.retained if one.quantized and one.change}
+    if not ratios:
+        return
+    ordered = sorted(ratios, key=ratios.__getitem__)
+    typer.echo(
+        f"quantizing changed the base {ratios[ordered[len(ordered) // 2]]:.2f} times as much as the adapter does"
+    )
+    typer.echo(f"(median; from {ratios[ordered[0]]:.2f} to {ratios[ordered[-1]]:.2f}); most in")
+    for name in reversed(ordered[-_WORST:]):
+        typer.echo(f"  {name}  {ratios[name]:.2f}")
+
+
+def _peft(opened: Opened, out: Path, to: str) -> None:
+    from lft.adapters.export.peft import export_peft
+    from lft.adapters.export.serving import sglang_line, vllm_line
+
+    lines = {"vllm": vllm_line, "sglang": sglang_line}
+    # Before anything is written: what a server refuses is no export for it.
+    line = lines[to](_served(opened), out.absolute(), opened.base.written, opened.stacked.delta) if to in lines else ""
+    typer.echo(f"adapter: {export_peft(opened.stacked, out)} ({amount(_bytes(out))})")
+    if line:
+        typer.echo(f"serve it:\n  {line}")
+
+
+def _served(opened: Opened) -> str:
+    return opened.name.rpartition("/")[2]
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _ollama(opened: Opened, out: Path, dtype: str | None, base_gguf: str | None, workers: int) -> None:
+    """With the base's GGUF the adapter alone, else the whole merged model; and the Modelfile that says how to ask."""
+    from lft.adapters.export.ollama import write_modelfile
+    from lft.base.diff_files import require_new
+    from lft.files import new_folder
+
+    require_new(out)
+    with new_folder(out) as draft:
+        if base_gguf is None:
+            _show_merged(_merged(opened, draft / "model", dtype, workers))
+            written = _modelfile(opened, "./model", None)
+        else:
+            _gguf_lora(opened, draft / "adapter.gguf", dtype)
+            written = _modelfile(opened, base_gguf, "./adapter.gguf")
+        write_modelfile(draft, written)
+    typer.echo(f"use it:\n  cd {out} && ollama create {_served(opened)} -f Modelfile && ollama run {_served(opened)}")
+
+
+def _modelfile(opened: Opened, base: str, adapter: str | None) -> Modelfile:
+    """In the format that the adapter was trained in."""
+    from transformers import AutoTokenizer
+
+    from lft.adapters.export.ollama import Modelfile, template_of
+    from lft.base.load import load_config
+    from lft.data.example import Turn
+    from lft.data.prompts import PROMPT_FILE, PromptFormat, chat_text, stop_id
+    from lft.errors import InputError
+
+    folder = opened.adapter.folder
+    if not (folder / PROMPT_FILE).is_file():
+        raise InputError(
+            "it does not say in which format it was trained",
+            where=str(folder),
+            fix="export it as gguf-lora, and write the Modelfile by hand",
+        )
+    form = PromptFormat.from_json((folder / PROMPT_FILE).read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    def render(chat: Sequence[Said], ask: bool) -> str:
+        return chat_text(form, [Turn(said.role, said.content) for said in chat], tokenizer, answer_next=ask)
+
+    stops = (tokenizer.eos_token_id, stop_id(form, tokenizer))
+    return Modelfile(
+        base=base,
+        adapter=adapter,
+        template=template_of(render, tokenizer.bos_token, folder),
+        stops=tuple(dict.fromkeys(tokenizer.convert_ids_to_tokens(number) for number in stops if number is not None)),
+        context=int(getattr(load_config(opened.base), "max_position_embeddings", 0) or 4096),
+        top_p=0.9,
+        licence=None,
+    )
+
+
+def _gguf_lora(opened: Opened, out: Path, dtype: str | None) -> None:
+    from lft.adapters.export.gguf_lora import export_gguf_lora
+
+    made = export_gguf_lora(
+        opened.base.folder,
+        opened.stacked.delta,
+        out,
+        name=opened.name,
+        base_name=opened.base.written,
+        dtype=dtype or "F32",
+    )
+    typer.echo(
+        f"adapter: {made.file} ({amount(made.size)}, {made.pairs} tensors of rank {made.rank}, {made.architecture})"
+    )
+    typer.echo(f"read back: every factor agrees\nuse it: llama-cli -m BASE.gguf --lora {made.file}")

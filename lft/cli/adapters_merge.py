@@ -1,0 +1,156 @@
+"""`lft adapters merge` and `lft adapters advise`: adapters of one base, merged by a stated method; first compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lft.cli.adapters_common import WIDTH, opened, printable
+
+if TYPE_CHECKING:
+    from lft.adapters.adapter import Adapter
+    from lft.adapters.certificate import Certificate
+    from lft.adapters.expression import MergePlan
+    from lft.adapters.merge import Merged
+    from lft.adapters.store.layout import Store
+
+BaseOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="the base model, where a merge depends on its weights")
+]
+
+
+def merge(
+    what: Annotated[
+        str, typer.Argument(metavar="EXPRESSION|FILE", help='"0.7*de + 0.3*recipes", or a .yaml with merge:')
+    ] = "",
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="method=ties density=0.3 rank=16 ...")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="namespace/name in the registry")] = None,
+    version: Annotated[str | None, typer.Option(help="three numbers; else the next one")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write a PEFT folder instead")] = None,
+    base: BaseOption = None,
+    files_of: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="whose tokenizer and prompt format, where they differ")
+    ] = None,
+    methods: Annotated[bool, typer.Option("--methods", help="list the methods and what each takes")] = False,
+) -> None:
+    """Merge adapters of one base into one, by a method that says how exact it is."""
+    from lft.errors import RecipeError
+
+    if methods:
+        print("\n".join(_method_lines()))
+        return
+    if not what:
+        raise RecipeError("nothing to merge", fix='give an expression, such as "0.7*de + 0.3*recipes"')
+    if (name is None) == (out is None):
+        raise RecipeError("where to?", fix="give --name namespace/name for the registry, or --out FOLDER")
+    if out is not None and out.exists():
+        raise RecipeError("it is there already, and nothing is replaced", where=str(out), fix="choose another --out")
+    plan = _plan(what, settings or [])
+    store = opened()
+    adapters = {term.ref: _opened(term.ref, store) for term in plan.inputs}
+    merged = _merged(plan, adapters, base)
+    if out is not None:
+        _save(merged, adapters, out, out.name, files_of)
+        where = str(out)
+    else:
+        where = _into_store(merged, adapters, store, str(name), version, files_of)
+    for line in summary(merged.certificate, where):
+        print(_folded(printable(line)))
+
+
+def advise(
+    adapters: Annotated[list[str], typer.Argument(metavar="ADAPTER...", help="names of the registry, or folders")],
+) -> None:
+    """Compare adapters before a merge: norms, cosines, overlaps, and which method to take."""
+    from lft.adapters.advice import advise as compared
+    from lft.adapters.advice import table
+    from lft.adapters.sources import require_same_base, source_of
+
+    store = opened()
+    sources = [source_of(ref, _opened(ref, store)) for ref in dict.fromkeys(adapters)]
+    require_same_base(sources)
+    for line in table(compared({source.ref: source.delta for source in sources})):
+        print(printable(line))
+
+
+def _plan(what: str, settings: list[str]) -> MergePlan:
+    from lft.adapters.plan_file import plan_of_expression, plan_of_file
+    from lft.errors import RecipeError
+
+    if not what.endswith((".yaml", ".yml")):
+        return plan_of_expression(what, settings)
+    if settings:
+        raise RecipeError("settings belong into the file", where=what, fix="write them under merge:")
+    return plan_of_file(Path(what))
+
+
+def _opened(ref: str, store: Store) -> Adapter:
+    from lft.adapters.adapter import open_adapter
+    from lft.cli.adapters_common import folder_of
+
+    return open_adapter(folder_of(ref, store))
+
+
+def _merged(plan: MergePlan, adapters: Mapping[str, Adapter], base: Path | None) -> Merged:
+    from lft.adapters.base_tensors import base_tensors
+    from lft.adapters.merge import merge as run
+    from lft.adapters.sources import source_of
+
+    weights = base_tensors(base) if base is not None else None
+    return run(plan, {ref: source_of(ref, adapter, weights) for ref, adapter in adapters.items()}, weights)
+
+
+def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: str, files_of: str | None) -> None:
+    from lft.adapters.merge_folder import Named, save_merged
+
+    parents = [Named(ref, adapter) for ref, adapter in adapters.items()]
+    save_merged(merged, parents, folder, name, files_of=files_of)
+
+
+def _into_store(
+    merged: Merged, adapters: Mapping[str, Adapter], store: Store, name: str, version: str | None, files_of: str | None
+) -> str:
+    from lft.adapters.merge_folder import Named, merge_record, parent_records
+    from lft.adapters.store.add import Origin, add_adapter
+
+    records = parent_records([Named(ref, adapter) for ref, adapter in adapters.items()], merged.certificate, store)
+    origin = Origin(name, version, kind="merge", merge=merge_record(merged.certificate), parents=records)
+    with tempfile.TemporaryDirectory(prefix="lft-merge-") as draft:
+        _save(merged, adapters, Path(draft) / "adapter", name, files_of)
+        return str(add_adapter(store, Path(draft) / "adapter", origin).stored)
+
+
+def summary(certificate: Certificate, where: str) -> list[str]:
+    """What was merged and how exactly, at most 80 columns."""
+    lines = [f"{where}: merged by {certificate.method} ({certificate.exactness})"]
+    lines += [f"  {_shown(parent.weight):>12}  sha256:{parent.digest[:12]}" for parent in certificate.parents]
+    if (found := certificate.compression) is not None:
+        lines.append(f"  left out by the rank: {float(found.error):.3%} of the norm")
+        lines.append(f"  most in {found.worst.tensor}: {float(found.worst.error):.3%} at rank {found.worst.rank}")
+    return lines
+
+
+def _folded(line: str) -> str:
+    """Long names of tensors stay whole, on a line of their own if need be."""
+    import textwrap
+
+    return textwrap.fill(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def _shown(weight: object) -> str:
+    return weight if isinstance(weight, str) else "by pattern"
+
+
+def _method_lines() -> list[str]:
+    from lft.adapters.algebra.table import METHODS
+
+    lines = []
+    for one in sorted(METHODS.values(), key=lambda one: one.name.startswith("compat:")):
+        lines += [f"{one.name} ({one.exactness})  {' '.join(one.keys)}".rstrip(), f"  {one.summary}"]
+    return lines
