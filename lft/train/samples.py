@@ -1,7 +1,8 @@
 """Answers by generation while a run goes on: sample prompts before and after, validation examples at evaluations.
 
-All are greedy, so that they differ by the training alone, and leave the run's random numbers where they were. Where
-weights are in parts all processes must answer; elsewhere the first one does.
+All are greedy, so that they differ by the training alone, and leave the run's random numbers where they were. Samples
+are for reading, and small models loop when they are greedy, so words that were used count less there. Where weights are
+in parts all processes must answer; elsewhere the first one does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lft.train.ledger import Ledger
 from lft.train.model import Subject
 
 _AT_ONCE = 8
+_AGAINST_LOOPS = 1.3  # CTRL's penalty on repetition (https://arxiv.org/abs/1909.05858, 1.2 there)
 
 
 def answer_samples(tuned: Subject, ledger: Ledger, when: str) -> None:
@@ -37,7 +39,7 @@ def sample_answers(tuned: Subject) -> list[Answer]:
     """Answers to the recipe's sample prompts."""
     inputs = tuned.inputs
     prompts = [(Turn("user", prompt),) for prompt in inputs.recipe.train.sample_prompts]
-    return _answers(tuned, [prompt_text(inputs.form, turns, inputs.tokenizer) for turns in prompts], at_once=1)
+    return _answers(tuned, [prompt_text(inputs.form, turns, inputs.tokenizer) for turns in prompts], 1, _AGAINST_LOOPS)
 
 
 def answer_questions(tuned: Subject, ledger: Ledger, step: int) -> None:
@@ -63,11 +65,11 @@ def word_f1(text: str, reference: str) -> float:
     return 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
 
 
-def _answers(tuned: Subject, texts: Sequence[str], at_once: int) -> list[Answer]:
+def _answers(tuned: Subject, texts: Sequence[str], at_once: int, penalty: float = 1.0) -> list[Answer]:
     """Greedy answers to prompts in the model's format, a few at a time."""
     train, form, tokenizer = tuned.inputs.recipe.train, tuned.inputs.form, tuned.inputs.tokenizer
     model = tuned.tuned.model
-    decoding = Decoding(max_new_tokens=train.sample_tokens, greedy=True, seed=train.seed)
+    decoding = Decoding(max_new_tokens=train.sample_tokens, greedy=True, seed=train.seed, repetition_penalty=penalty)
     special, stop = form.adds_special_tokens, stop_id(form, tokenizer)
     trained_with, training = model.config._attn_implementation, model.training
     if tuned.inputs.shares_rows:  # the attention of packed rows knows no cache
