@@ -18,7 +18,7 @@ class Source:
     """An adapter ready to be merged.
 
     ``ref`` is what messages call it, ``digest`` what certificates do (and what makes its random numbers its own).
-    ``peft`` gives it as PEFT holds it, for ``compat`` methods.
+    ``peft`` gives it as PEFT holds it, for ``compat`` methods; ``named`` is the base that its configuration names.
     """
 
     ref: str
@@ -26,6 +26,7 @@ class Source:
     delta: Delta
     binding: Binding | None = None
     peft: Callable[[], PeftAdapter] | None = None
+    named: str | None = None
 
 
 def source_of(ref: str, adapter: Adapter, base: Base | None = None) -> Source:
@@ -41,7 +42,8 @@ def source_of(ref: str, adapter: Adapter, base: Base | None = None) -> Source:
     """
     require_additive(adapter)
     delta = read_delta(adapter, base)
-    return Source(ref, adapter.digest, delta, adapter.binding, lambda: read_peft(adapter))
+    base_name = adapter.configuration.base
+    return Source(ref, adapter.digest, delta, adapter.binding, lambda: read_peft(adapter), base_name)
 
 
 def source_of_folder(ref: str, folder: Path, base: Base | None = None) -> Source:
@@ -61,6 +63,7 @@ def require_same_base(sources: Sequence[Source]) -> tuple[str, ...]:
     bound = [(source.ref, source.binding) for source in sources if source.binding is not None]
     free = [source.ref for source in sources if source.binding is None]
     if not bound:
+        _require_one_name(sources)
         return ()
     first, known = bound[0]
     inputs = {source.digest for source in sources}
@@ -83,6 +86,14 @@ def require_same_base(sources: Sequence[Source]) -> tuple[str, ...]:
                 fix="merge adapters that lie on the same ones, or add what lies below to the merge",
             )
     return known.weights, known.tokenizer
+
+
+def _require_one_name(sources: Sequence[Source]) -> None:
+    """Foreign adapters say the name of their base at most; where they say different ones, that is known to be wrong."""
+    named = {source.named: source.ref for source in sources if source.named}
+    if len(named) > 1:
+        said = ", ".join(f"{ref} on {name}" for name, ref in sorted(named.items()))
+        raise InputError(f"they were trained on different bases: {said}", fix="merge adapters of one base")
 
 
 def floor(binding: Binding, inputs: Collection[str]) -> tuple[Below, ...]:

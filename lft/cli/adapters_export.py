@@ -107,7 +107,12 @@ def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
     ref = resolve_base(named, cache_folder(), typer.echo)
     side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
     for one in parts_in(adapter, find):
-        require_fit(fit(one, side, cache_folder(), find), allow)
+        found = fit(one, side, cache_folder(), find)
+        require_fit(found, allow)
+        for rung in found.rungs:
+            if not rung.passed:
+                word = "not known" if rung.passed is None else "tolerated"
+                typer.echo(f"{word}: L{rung.level} {rung.name}: {rung.why}")
     identity = fingerprint(ref.folder, cache_folder())
     if allow is not None and adapter.binding is not None:  # what lies below was bound to the base of training
         identity = Fingerprint(adapter.binding.weights, adapter.binding.tokenizer)
@@ -306,11 +311,15 @@ def _modelfile(opened: Opened, base: str, adapter: str | None) -> Modelfile:
     def render(chat: Sequence[Said], ask: bool) -> str:
         return chat_text(form, [Turn(said.role, said.content) for said in chat], tokenizer, answer_next=ask)
 
+    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    template = template_of(render, tokenizer.bos_token if adds_bos else None, folder)
+    if form.name == "chat" and not template.chats:
+        typer.echo("the Modelfile's template holds one prompt: what this chat template does with turns it cannot say")
     stops = (tokenizer.eos_token_id, stop_id(form, tokenizer))
     return Modelfile(
         base=base,
         adapter=adapter,
-        template=template_of(render, tokenizer.bos_token, folder),
+        template=template,
         stops=tuple(dict.fromkeys(tokenizer.convert_ids_to_tokens(number) for number in stops if number is not None)),
         context=int(getattr(load_config(opened.base), "max_position_embeddings", 0) or 4096),
         top_p=0.9,

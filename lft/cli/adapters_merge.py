@@ -101,8 +101,15 @@ def _merged(plan: MergePlan, adapters: Mapping[str, Adapter], base: Path | None)
     from lft.adapters.base_tensors import base_tensors
     from lft.adapters.merge import merge as run
     from lft.adapters.sources import source_of
+    from lft.base.fingerprint import fingerprint
+    from lft.cli.common import cache_folder
 
-    weights = base_tensors(base) if base is not None else None
+    weights = None
+    if base is not None:
+        identity, weights = fingerprint(base, cache_folder()), base_tensors(base)
+        for ref, adapter in adapters.items():
+            if adapter.binding is not None:
+                adapter.binding.require(identity, where=ref)
     return run(plan, {ref: source_of(ref, adapter, weights) for ref, adapter in adapters.items()}, weights)
 
 

@@ -77,6 +77,7 @@ def layout(
     config = _configuration(base)
     edits = {names[name]: edit for name, edit in _edits(delta, names, tensors, base).items()}
     embedding, head = _one_of(_EMBEDDINGS, tensors), _one_of(_HEADS, tensors)
+    _require_one_copy(edits, rows, tensors, config, base)
     if rows is not None and embedding is not None:
         _grow(edits, [name for name in (embedding, head) if name is not None], tensors, rows)
     if seen is not None:
@@ -118,6 +119,8 @@ def _edits(delta: Delta, names: Mapping[str, str], tensors: Mapping[str, TensorI
     found: dict[str, Edit] = {}
     for name, stored in names.items():
         if stored not in tensors:  # a head that is the input embedding; see _untied
+            if name in delta.rows:
+                raise _unclear(f"rows of {name}, which this base does not store apart from its embedding", where)
             continue
         there = tensors[stored]
         if there.dtype not in DTYPES:
@@ -128,6 +131,34 @@ def _edits(delta: Delta, names: Mapping[str, str], tensors: Mapping[str, TensorI
             )
         found[name] = edit_of(delta, name, there)
     return found
+
+
+def _require_one_copy(
+    edits: Mapping[str, Edit],
+    rows: int | None,
+    tensors: Mapping[str, TensorInfo],
+    config: Mapping[str, Any],
+    where: Path,
+) -> None:
+    """Some checkpoints store one parameter under several names; changing one of them would leave the others behind.
+
+    Raises:
+        InputError: an embedding is changed, or grows, that such a checkpoint stores twice.
+    """
+    copies = [name for name in tensors if name.endswith(_EMBEDDINGS)]
+    if config.get("tie_word_embeddings"):
+        copies += [name for name in tensors if name in _HEADS]
+    grows = rows is not None and any(rows > tensors[name].shape[0] for name in copies)
+    if len(copies) > 1 and (grows or any(name in edits for name in copies)):
+        raise _unclear(f"the embedding, which this base stores more than once ({', '.join(copies)})", where)
+
+
+def _unclear(what: str, where: Path) -> InputError:
+    return InputError(
+        f"the adapter changes {what}: what that makes of the other is not decided here",
+        where=str(where),
+        fix="load base and adapter with peft and save them merged, or train with data.eoi: text",
+    )
 
 
 def edit_of(delta: Delta, name: str, there: TensorInfo) -> Edit:

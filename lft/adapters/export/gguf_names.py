@@ -1,7 +1,8 @@
 """What llama.cpp calls a model's parts: architecture and tensor names, and the order of rows that it wants.
 
 llama.cpp rotates neighbouring halves where transformers rotates the first half against the second, so the rows of the
-query and key projections of the LLaMA architecture lie in another order there (its converter's `permute`).
+query and key projections of the LLaMA architecture lie in another order there (its converter's `permute`). GPT-2's and
+GPT-NeoX's joint projections it turns or sorts in ways of its own, so those families are not written here.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ _FAMILIES: Final = {
     "qwen3": ("qwen3", False),
     "gemma": ("gemma", False),
     "gemma2": ("gemma2", False),
-    "gpt2": ("gpt2", False),
-    "gpt_neox": ("gptneox", False),
 }
 
 
@@ -89,7 +88,7 @@ def architecture(base: Path) -> Architecture:
         heads=heads,
         kv_heads=int(config.get("num_key_value_heads") or heads),
         permutes=permutes,
-        tied=bool(config.get("tie_word_embeddings", family in ("gpt2", "gemma", "gemma2"))),
+        tied=bool(config.get("tie_word_embeddings", family in ("gemma", "gemma2"))),
     )
 
 

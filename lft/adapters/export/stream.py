@@ -165,7 +165,10 @@ class _Sink:
 
 def _write_tensor(sink: _Sink, output: Output) -> Retained | None:
     if output.edit is not None and output.edit.whole is not None:
-        sink.write(_bytes(output.edit.whole.to(DTYPES[output.dtype])))
+        whole = output.edit.whole.to(DTYPES[output.dtype])
+        if not torch.isfinite(whole).all():
+            raise _not_finite(output.name, output.dtype)
+        sink.write(_bytes(whole))
         return None
     if not output.copied:
         return _write_rows(sink, output, base_matrix(output.source))
@@ -183,6 +186,7 @@ def _write_rows(sink: _Sink, output: Output, base: torch.Tensor) -> Retained | N
     base = seen if seen is not None and edit.onto_seen else base
     factors = edit.factors() if edit.factors is not None else None
     work = _Workplace(base.shape[1], DTYPES[output.dtype])
+    narrows = output.dtype != output.source.dtype
     change = lost = 0.0
     for start in range(0, base.shape[0], work.rows):
         end = min(start + work.rows, base.shape[0])
@@ -191,6 +195,8 @@ def _write_rows(sink: _Sink, output: Output, base: torch.Tensor) -> Retained | N
             change, lost = change + block.change, lost + block.lost
             if not math.isfinite(lost):
                 raise _not_finite(output.name, output.dtype)
+        elif narrows and not torch.isfinite(block.values).all():
+            raise _not_finite(output.name, output.dtype)
         for row in range(start, end) if edit.replaced else ():
             if row in edit.replaced:
                 block.values[row - start] = edit.replaced[row]
