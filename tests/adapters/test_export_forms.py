@@ -243,3 +243,19 @@ def test_a_modelfile_says_what_ollama_needs_and_points_to_what_is_there(tmp_path
         "PARAMETER num_ctx 2048",
         "PARAMETER top_p 0.9",
     ]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_families_whose_projections_llama_cpp_sorts_in_its_own_way_are_refused(tmp_path: Path, family: str) -> None:
+    base = saved_base(tmp_path / "base", family)
+    delta = read_delta(open_adapter(saved_adapter(base, tmp_path / "a")))
+    with pytest.raises(InputError, match=f"model_type {family}"):
+        exported(base, delta, tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("bias", ["lora_only", "all"])
+def test_trained_biases_come_back_in_a_peft_folder(tmp_path: Path, bias: str) -> None:
+    base = saved_base(tmp_path / "base", "qwen2")
+    made = saved_adapter(base, tmp_path / "a", bias=bias)
+    export_peft(stack_of(made), tmp_path / "out")
+    torch.testing.assert_close(logits(with_adapter(base, tmp_path / "out")), logits(with_adapter(base, made)))

@@ -390,3 +390,35 @@ def test_an_adapter_merged_into_the_base_of_its_training_answers_as_in_training(
     torch.testing.assert_close(
         logits(loaded(tmp_path / "other")), logits(with_adapter(base, adapter)), atol=2e-5, rtol=1e-5
     )
+
+
+def test_an_embedding_that_is_stored_twice_is_not_changed_once(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = saved_base(tmp_path / "base", tie_word_embeddings=True)
+    adapter = saved_adapter(base, tmp_path / "adapter", trainable_token_indices={"embed_tokens": [7]})
+    file = base / "model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, file, {"format": "pt"})
+    with pytest.raises(InputError, match="stores more than once"):
+        merge(base, adapter, tmp_path / "out")
+
+
+def test_rows_of_a_head_that_is_the_embedding_are_not_dropped(tmp_path: Path) -> None:
+    base = saved_base(tmp_path / "base", tie_word_embeddings=True)
+    adapter = saved_adapter(base, tmp_path / "adapter", trainable_token_indices={"lm_head": [7]})
+    with pytest.raises(InputError, match="rows of lm_head"):
+        merge(base, adapter, tmp_path / "out")
+
+
+def test_a_narrower_format_is_refused_where_an_untouched_weight_does_not_fit(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = saved_base(tmp_path / "base")
+    adapter = saved_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    file = base / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.0.mlp.up_proj.weight"][0, 0] = 1e5
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(InputError, match=r"up_proj.weight holds numbers that are not finite in F16"):
+        merge(base, adapter, tmp_path / "out", dtype="F16")
