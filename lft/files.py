@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lft.errors import InputError, MachineError
 
@@ -58,6 +59,26 @@ def new_file(final: Path) -> Iterator[Path]:
         except BaseException:
             os.unlink(name)
             raise
+
+
+def json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The objects of a file of JSON lines, and how many lines are none (a process was killed while it wrote one).
+
+    A file that is not there holds nothing. Raises OSError for one that cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], 0
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found, len(lines) - len(found)
 
 
 @contextmanager

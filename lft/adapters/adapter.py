@@ -19,6 +19,7 @@ from lft.adapters.names import LIMITS, OTHER_LIMITS, Kind, Named, Parts, parts_o
 from lft.adapters.patterns import NAME
 from lft.base.attach import WEIGHTS
 from lft.base.binding import BINDING_FILE, Binding
+from lft.base.embeddings import is_head, is_input
 from lft.base.headers import TensorInfo, read_header
 from lft.errors import InputError
 from lft.files import sha256
@@ -26,11 +27,8 @@ from lft.recipe.problems import listed
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PAIR: Final[tuple[Kind, ...]] = ("a", "b", "magnitude", "bias")
-# Input and output embeddings by the names that transformers' models give them.
-_EMBEDDINGS: Final = (
-    "embed_tokens", "lm_head", "wte", "word_embeddings", "shared", "embed_in", "embed_out", "tok_embeddings", "output",
-    "embeddings", "embedding", "score",
-)  # fmt: skip
+# What PEFT also saves as an embedding or head, in models that are not those of `lft.base.embeddings`.
+_ALSO_SAVED: Final = ("output", "embeddings", "embedding", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +287,7 @@ def _naming(indices: Mapping[str, tuple[int, ...]], module: str) -> str | None:
     named = [name for name in indices if name and (module == name or module.endswith(f".{name}"))]
     if len(named) == 1:
         return named[0]
-    return "" if "" in indices and not named and module.rsplit(".", 1)[-1] not in ("lm_head", "embed_out") else None
+    return "" if "" in indices and not named and not is_head(module) else None
 
 
 def _whole(parts: Parts, configuration: Configuration, adapted: Iterable[str]) -> tuple[Whole, ...]:
@@ -310,7 +308,8 @@ def _explained(found: Named, configuration: Configuration, adapted: Iterable[str
         return True
     if leaf == "bias":
         return configuration.bias == "all" or (configuration.bias == "lora_only" and module in adapted)
-    embedding = module.rsplit(".", 1)[-1] in _EMBEDDINGS and len(found.info.shape) == 2
+    named = is_input(module) or is_head(module) or module.rsplit(".", 1)[-1] in _ALSO_SAVED
+    embedding = named and len(found.info.shape) == 2
     return leaf == "weight" and (embedding or bool(found.part.wrapped))
 
 

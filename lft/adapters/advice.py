@@ -17,6 +17,7 @@ import torch
 from lft.adapters.algebra.compress import Spectrum, spectrum
 from lft.adapters.algebra.exact import inner
 from lft.adapters.deltas import Delta, Factors
+from lft.base.embeddings import is_head, is_input
 from lft.base.shares import layer_of
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -135,7 +136,7 @@ def _kind(name: str) -> str:
         return "attention"
     if words & {"mlp", "DenseReluDense", "feed_forward", "ffn", "fc1", "fc2", "experts"}:
         return "mlp"
-    if words & {"embed_tokens", "wte", "shared", "embed_in", "lm_head", "embed_out"}:
+    if is_input(name) or is_head(name):
         return "embedding"
     return "other"
 

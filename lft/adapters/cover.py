@@ -15,13 +15,11 @@ from typing import Any, Final
 from lft.adapters.adapter import Adapter, LowRank, TokenRows, Whole
 from lft.adapters.configuration import Configuration, layer_pattern
 from lft.adapters.patterns import NAME
+from lft.base.embeddings import is_head, is_input
 from lft.base.files import read_json
 from lft.base.headers import read_headers
 from lft.recipe.problems import listed, shown
 
-# Output layers that a checkpoint leaves out where they share the input embedding's weight.
-_HEADS: Final = ("lm_head", "embed_out")
-_EMBEDDINGS: Final = ("embed_tokens", "wte", "word_embeddings", "shared", "embed_in")
 # Families whose layers are transformers' Conv1D: the weight lies there as n x m.
 CONV1D: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
 
@@ -51,14 +49,14 @@ class BaseTensors:
         """
         if name in self.shapes:
             return name
-        outer, _, inner = name.partition(".")
+        inner = name.partition(".")[2]
         if inner in self.shapes:
             return inner
         longer = [one for one in self.shapes if one.partition(".")[2] == name]
         if len(longer) == 1:
             return longer[0]
-        if outer in _HEADS or name.rsplit(".", 2)[-2] in _HEADS:
-            tied = [one for one in self.shapes if one.endswith(tuple(f"{word}.weight" for word in _EMBEDDINGS))]
+        if is_head(name):
+            tied = [one for one in self.shapes if is_input(one)]
             return "shared.weight" if "shared.weight" in tied else tied[0] if len(tied) == 1 else None
         return None
 
@@ -109,7 +107,7 @@ def _pair_faults(low: LowRank, base: BaseTensors, taken: dict[str, str]) -> Iter
     if name is None:
         yield f"the base has no {low.module}"
         return
-    head = low.module.rsplit(".", 1)[-1] in _HEADS  # tied to the embedding, which may have a pair of its own
+    head = is_head(low.module)  # tied to the embedding, which may have a pair of its own
     if taken.setdefault(name, low.module) != low.module and not head:
         yield f"{low.module} and {taken[name]} are both {name} in the base"
     shape, wanted = base.shapes[name], low.delta_shape
@@ -125,8 +123,7 @@ def _whole_faults(whole: Whole, base: BaseTensors) -> Iterator[str]:
         return
     shape, given = base.shapes[name], whole.info.shape
     grown = len(shape) == len(given) == 2 and given[0] > shape[0] and given[1:] == shape[1:]
-    word = whole.tensor.rsplit(".", 2)[-2]
-    if given != shape and not (grown and word in (*_EMBEDDINGS, *_HEADS)):
+    if given != shape and not (grown and (is_input(whole.tensor) or is_head(whole.tensor))):
         yield f"{whole.tensor} is {_size(given)} in the adapter and {_size(shape)} in the base"
 
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from lft.adapters.adapter import Adapter
 from lft.adapters.cover import BaseTensors, base_tensors, faults
@@ -251,12 +250,3 @@ def _newer(written: str | None) -> str | None:
         return None
     newer = (int(found[1]), int(found[2])) > (int(known[1]), int(known[2]))
     return f"{found[1]}.{found[2]}" if newer else None
-
-
-def as_dict(found: Fit) -> Mapping[str, Any]:
-    """For --json."""
-    rungs = [
-        {"level": LEVELS[rung.level], "name": rung.name, "verdict": rung.verdict, "why": rung.why}
-        for rung in found.rungs
-    ]
-    return {"adapter": str(found.adapter), "base": str(found.base.folder), "passed": found.passed, "rungs": rungs}

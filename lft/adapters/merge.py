@@ -140,13 +140,12 @@ def _shares(terms: Sequence[Term], sources: Mapping[str, Source], method: Method
 
 def _require_told_apart(shares: Sequence[_Share]) -> None:
     """The digest of the weights' file names a source; with another scale in its configuration it is another adapter."""
-    seen: dict[str, tuple[str, str]] = {}
-    for share in shares:
-        content = content_digest(share.source.delta)
-        ref, other = seen.setdefault(share.source.digest, (share.source.ref, content))
-        if other != content:
+    seen: dict[str, Source] = {}
+    for source in (share.source for share in shares):
+        other = seen.setdefault(source.digest, source)
+        if other is not source and content_digest(other.delta) != content_digest(source.delta):
             raise InputError(
-                f"{ref} and {share.source.ref} hold the same tensors with other scales, and their digest is the same",
+                f"{other.ref} and {source.ref} hold the same tensors with other scales, and their digest is the same",
                 fix="merge one of them, with a weight that is the sum of what you wanted",
             )
 

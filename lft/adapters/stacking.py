@@ -21,7 +21,8 @@ from typing import Final, Literal
 from lft.adapters.adapter import Adapter, open_adapter, require_additive
 from lft.adapters.deltas import Delta, token_texts
 from lft.adapters.expression import parse_expression
-from lft.adapters.merge_folder import Named, carried_files, merged_binding
+from lft.adapters.merge_folder import carried_files, merged_binding
+from lft.adapters.peft_folder import Named
 from lft.adapters.sources import Source, require_same_base
 from lft.adapters.stack import is_stack
 from lft.adapters.weights import plus

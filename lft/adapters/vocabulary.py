@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from lft.adapters.adapter import Adapter
 from lft.adapters.cover import BaseTensors
+from lft.base.embeddings import is_input
 from lft.base.files import read_json
 from lft.base.fingerprint import tokenizer_fingerprint
 from lft.errors import InputError
 from lft.recipe.problems import listed, shown
 
-_EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "embed_in.weight")
 _FILE: Final = "tokenizer.json"
 Verdict = tuple[bool | None, str]
 
@@ -65,8 +65,8 @@ def _added(adapter: Adapter, base: BaseTensors, added: Mapping[str, int]) -> Ver
     if not added:
         return True, "the same tokens"
     trained = {number for rows in adapter.rows for number in rows.tokens}
-    stored = [shape[0] for name, shape in base.shapes.items() if name.endswith(_EMBEDDINGS)]
-    saved = [one.info.shape[0] for one in adapter.whole if one.tensor.endswith(_EMBEDDINGS)]
+    stored = [shape[0] for name, shape in base.shapes.items() if is_input(name)]
+    saved = [one.info.shape[0] for one in adapter.whole if is_input(one.tensor)]
     grown = adapter.binding.rows if adapter.binding else 0
     rows = max([*stored, *saved, grown])
     lacking = sorted(text for text, number in added.items() if number >= rows and number not in trained)

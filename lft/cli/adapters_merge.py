@@ -114,7 +114,8 @@ def _merged(plan: MergePlan, adapters: Mapping[str, Adapter], base: Path | None)
 
 
 def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: str, files_of: str | None) -> None:
-    from lft.adapters.merge_folder import Named, save_merged
+    from lft.adapters.merge_folder import save_merged
+    from lft.adapters.peft_folder import Named
 
     parents = [Named(ref, adapter) for ref, adapter in adapters.items()]
     save_merged(merged, parents, folder, name, files_of=files_of)
@@ -123,7 +124,8 @@ def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: s
 def _into_store(
     merged: Merged, adapters: Mapping[str, Adapter], store: Store, name: str, version: str | None, files_of: str | None
 ) -> str:
-    from lft.adapters.merge_folder import Named, merge_record, parent_records
+    from lft.adapters.merge_folder import merge_record, parent_records
+    from lft.adapters.peft_folder import Named
     from lft.adapters.store.add import Origin, add_adapter
 
     records = parent_records([Named(ref, adapter) for ref, adapter in adapters.items()], merged.certificate, store)

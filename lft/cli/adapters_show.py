@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -77,6 +76,7 @@ def recipe(store: Store, stored: Stored) -> str:
 def alias_lines(store: Store, name: str) -> Iterator[str]:
     """Aliases of a name, and how they moved lately."""
     from lft.adapters.store.marks import aliases
+    from lft.files import json_lines
 
     known = aliases(store, name)
     yield name
@@ -84,7 +84,7 @@ def alias_lines(store: Store, name: str) -> Iterator[str]:
         yield f"  @{word} -> {_label(store, digest)}"
     if not known:
         yield "  no aliases; lft adapters alias ADAPTER ALIAS sets one"
-    moves = [line for line in _log(store) if line.get("name") == name][-_HISTORY:]
+    moves = [line for line in json_lines(store.log("aliases"))[0] if line.get("name") == name][-_HISTORY:]
     if moves:
         yield "  moves (UTC), newest last"
     for move in moves:
@@ -294,19 +294,3 @@ def _short(store: Store, digest: object) -> str:
     """A version's number; its digest where it is gone."""
     label = _label(store, digest)
     return label.partition(" ")[0].rpartition(":")[2] if label.endswith(")") else label
-
-
-def _log(store: Store) -> list[dict[str, Any]]:
-    found = []
-    try:
-        lines = store.log("aliases").read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lft.errors import InputError, MachineError
-from lft.files import MANIFEST, broken_files, disk_errors, write_text
+from lft.files import MANIFEST, broken_files, disk_errors, json_lines, write_text
 
 PACKAGES = (
     "lft",
@@ -158,14 +158,14 @@ class RunFolder:
 
     def evaluations(self) -> dict[int, float]:
         """Validation loss by step, from ``metrics.jsonl``."""
-        records = self._records("metrics.jsonl")
+        records, _ = json_lines(self.path / "metrics.jsonl")
         return {int(one["step"]): float(one["eval_loss"]) for one in records if "eval_loss" in one}
 
     def rewind(self, step: int) -> None:
         """Forget what the logs say of later steps, and of the end: they will happen again. -1 forgets all."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             if (self.path / name).exists():
-                kept = [one for one in self._records(name) if self._stays(one, step)]
+                kept = [one for one in json_lines(self.path / name)[0] if self._stays(one, step)]
                 write_text(self.path / name, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept))
 
     @staticmethod
@@ -173,18 +173,6 @@ class RunFolder:
         if "when" in record:  # a sample
             return step >= 0 and record["when"] == "before"
         return int(record["step"]) <= step
-
-    def _records(self, name: str) -> list[dict[str, Any]]:
-        """The lines of a log; one that was cut off when the process was killed is no record."""
-        found = []
-        for line in (self.path / name).read_bytes().splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                found.append(record)
-        return found
 
     def log(self, text: str) -> None:
         """Add a line with the time to ``log.txt``."""

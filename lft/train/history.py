@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from lft.errors import InputError, LftError
-from lft.files import MANIFEST, broken_files
+from lft.files import MANIFEST, broken_files, json_lines
 from lft.recipe import load_recipe
 from lft.recipe.schema import Recipe
 from lft.train.folder import Lock, RunFolder, checkpoint_steps
@@ -303,22 +303,11 @@ def _saved(path: Path) -> Saved:
 
 
 def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The objects of a file of JSON lines, and how many lines are none."""
+    """The records of a log; one that cannot be read has none."""
     try:
-        lines = path.read_bytes().splitlines()
+        return json_lines(path)
     except OSError:
         return [], 0
-    found, unreadable = [], 0
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
-            found.append(record)
-        else:
-            unreadable += 1
-    return found, unreadable
 
 
 def _metrics(records: list[dict[str, Any]], unreadable: int) -> Metrics:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from lft.adapters.adapter import open_adapter
 from lft.adapters.canonical import write_canonical
 from lft.adapters.cover import base_tensors, is_target, is_transposed, oriented
-from lft.adapters.fit import BaseSide, Fit, as_dict, base_side, fit, level_of, require_fit
+from lft.adapters.fit import BaseSide, Fit, base_side, fit, level_of, require_fit
 from lft.base.binding import Below
 from lft.cli.adapters_verify import adapter_lines, fit_lines, verify
 from lft.errors import InputError, RecipeError
@@ -381,14 +380,6 @@ def test_the_report_fits_in_eighty_columns_and_says_every_rung(world, tmp_path, 
     assert adapter_lines(adapter)
     with pytest.raises(InputError, match="L2"):
         verify(deep, BaseSide(changed(world, "reseeded", seed=7)))
-
-
-def test_the_report_as_data_is_json(world):
-    found = ladder(world / "own", world / "base")
-    said = json.loads(json.dumps(as_dict(found)))
-    assert [rung["verdict"] for rung in said["rungs"]] == ["passed"] * 5
-    assert said["passed"] is True
-    assert as_dict(replace(found, rungs=()))["rungs"] == []
 
 
 _JSON = st.recursive(

@@ -18,7 +18,8 @@ from lft.adapters.certificate import CERTIFICATE_FILE, Certificate
 from lft.adapters.deltas import dense_delta, read_delta
 from lft.adapters.expression import MergePlan
 from lft.adapters.merge import Merged, merge
-from lft.adapters.merge_folder import Named, save_merged
+from lft.adapters.merge_folder import save_merged
+from lft.adapters.peft_folder import Named
 from lft.adapters.plan_file import plan_of_expression
 from lft.adapters.sources import Source, source_of_folder
 from lft.base.binding import Below, Binding

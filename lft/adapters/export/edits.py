@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -18,13 +18,10 @@ from lft.adapters.cover import BaseTensors, base_tensors
 from lft.adapters.deltas import Delta
 from lft.adapters.export.stream import DTYPES, Dense, Edit, Output, base_matrix
 from lft.base.diff_files import shards_of
+from lft.base.embeddings import HEADS, is_head, is_input
 from lft.base.headers import TensorInfo, read_headers
 from lft.base.tokens import mean_row
 from lft.errors import InputError
-
-# The output heads that checkpoints know; where none of them is stored, the head is the input embedding.
-_HEADS: Final = ("lm_head.weight", "embed_out.weight", "output_projection.weight")
-_EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "shared.weight", "tok_embeddings.weight")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +73,7 @@ def layout(
     names = _stored_names(_touched(delta), base_tensors(base))
     config = _configuration(base)
     edits = {names[name]: edit for name, edit in _edits(delta, names, tensors, base).items()}
-    embedding, head = _one_of(_EMBEDDINGS, tensors), _one_of(_HEADS, tensors)
+    embedding, head = next(filter(is_input, tensors), None), next(filter(is_head, tensors), None)
     _require_one_copy(edits, rows, tensors, config, base)
     if rows is not None and embedding is not None:
         _grow(edits, [name for name in (embedding, head) if name is not None], tensors, rows)
@@ -98,14 +95,22 @@ def _stored_names(wanted: Sequence[str], base: BaseTensors) -> dict[str, str]:
     Raises:
         InputError: the base has no such tensor.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name in wanted:
-        there = name if name in _HEADS else base.stored(name)
+        there = base.stored(name)
+        if is_head(name) and there is not None and not is_head(there):
+            there = name
         if there is None:
             raise InputError(
                 f"the adapter changes {name}, and the base has no such tensor",
                 where=str(base.folder),
                 fix="merge it into the base that it was trained on",
+            )
+        if there in found.values():
+            raise InputError(
+                f"the adapter changes {there} under two names",
+                where=str(base.folder),
+                fix="ask its author how it was saved",
             )
         found[name] = there
     return found
@@ -145,9 +150,9 @@ def _require_one_copy(
     Raises:
         InputError: an embedding is changed, or grows, that such a checkpoint stores twice.
     """
-    copies = [name for name in tensors if name.endswith(_EMBEDDINGS)]
+    copies = [name for name in tensors if is_input(name)]
     if config.get("tie_word_embeddings"):
-        copies += [name for name in tensors if name in _HEADS]
+        copies += [name for name in tensors if is_head(name)]
     grows = rows is not None and any(rows > tensors[name].shape[0] for name in copies)
     if len(copies) > 1 and (grows or any(name in edits for name in copies)):
         raise _unclear(f"the embedding, which this base stores more than once ({', '.join(copies)})", where)
@@ -226,10 +231,10 @@ def _untied(delta: Delta, config: Mapping[str, Any], embedding: str | None, head
     if head is not None or embedding is None or not config.get("tie_word_embeddings", True):
         return None
     changed = {*delta.names(), *delta.whole}
-    heads = [name for name in changed if name in _HEADS]
+    heads = sorted(name for name in changed if is_head(name))
     if heads:
         return heads[0]
-    return _HEADS[0] if any(name.endswith(_EMBEDDINGS) for name in changed) else None
+    return f"{HEADS[0]}.weight" if any(is_input(name) for name in changed) else None
 
 
 def untied_outputs(
@@ -251,11 +256,6 @@ def untied_outputs(
 
 def _rows_of(files: Mapping[str, Sequence[Output]], embedding: str | None) -> int | None:
     return next((o.shape[0] for outputs in files.values() for o in outputs if o.name == embedding), None)
-
-
-def _one_of(endings: Sequence[str], tensors: Mapping[str, TensorInfo]) -> str | None:
-    """The tensor with one of these names, whatever stands before it."""
-    return next((name for name in tensors for end in endings if name == end or name.endswith(f".{end}")), None)
 
 
 def _configuration(base: Path) -> dict[str, Any]:

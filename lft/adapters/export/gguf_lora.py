@@ -18,6 +18,7 @@ import torch
 from lft.adapters.deltas import Delta, Factors
 from lft.adapters.export.gguf_names import Architecture, architecture, permuted, unpermuted
 from lft.base.diff_files import require_new
+from lft.base.embeddings import is_head, is_input
 from lft.errors import InputError, RecipeError
 from lft.files import new_file
 
@@ -68,8 +69,8 @@ def export_gguf_lora(
 def _require_low_rank(delta: Delta, plan: Architecture, file: Path) -> None:
     """llama.cpp takes low-rank pairs alone, and leaves what it does not know without a word."""
     rest = [*delta.rows, *delta.whole, *delta.added]
-    tied = [name for name in delta.factors if plan.tied and name.endswith("lm_head.weight")]
-    embeddings = [name for name, pair in delta.factors.items() if name.endswith(("embed_tokens.weight", "wte.weight"))]
+    tied = [name for name in delta.factors if plan.tied and is_head(name)]
+    embeddings = [name for name in delta.factors if is_input(name)]
     if rest or tied or embeddings or not delta.factors:
         first = (rest or tied or embeddings or ["nothing"])[0]
         raise InputError(

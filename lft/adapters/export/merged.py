@@ -62,7 +62,6 @@ def export_merged(
     dtype: str | None = None,
     seen: Seen | None = None,
     workers: int = 1,
-    card: str | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> Merged:
     """Write base + delta as a model folder that plain `transformers` loads.
@@ -76,7 +75,6 @@ def export_merged(
         dtype: F32, F16 or BF16 for all float tensors; None keeps the base's.
         seen: how training saw the base, where it was quantized and the merge is to start from that.
         workers: files in work at one time.
-        card: text of README.md.
         beside: texts of further files, by name.
 
     Raises:
@@ -92,7 +90,7 @@ def export_merged(
     digests: dict[str, str] = {}
     with new_folder(out, digests) as draft:
         files = write_files(draft, plan.files, workers)
-        _write_beside(draft, base, tokenizer, plan, card, beside or {})
+        _write_beside(draft, base, tokenizer, plan, beside or {})
         read_back(draft, plan, files, workers)
         digests.update({file.name: file.sha256 for file in files})
     outputs = plan.outputs()
@@ -101,9 +99,11 @@ def export_merged(
 
 
 def need_memory(workers: int, plan: Layout) -> None:
-    """Raise MachineError when the blocks of all workers do not fit into the memory that is free."""
-    widest = max((math.prod(output.shape[1:]) for output in plan.outputs() if output.edit is not None), default=1)
-    needed = workers * max(BLOCK, widest) * 4 * 4
+    """Raise MachineError when what all workers hold at once does not fit into the memory that is free."""
+    edited = [output for output in plan.outputs() if output.edit is not None]
+    widest = max((math.prod(output.shape[1:]) for output in edited), default=1)
+    seen = max((math.prod(o.shape) for o in edited if o.edit is not None and o.edit.seen is not None), default=0)
+    needed = workers * (max(BLOCK, widest) + seen) * 4 * 4  # float32; a matrix that is quantized anew is whole
     free = _available()
     if free is not None and needed > free:
         raise MachineError(
@@ -120,9 +120,7 @@ def _available() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _write_beside(
-    draft: Path, base: Path, tokenizer: Path | None, plan: Layout, card: str | None, texts: Mapping[str, str]
-) -> None:
+def _write_beside(draft: Path, base: Path, tokenizer: Path | None, plan: Layout, texts: Mapping[str, str]) -> None:
     """Everything but the weights."""
     copy_beside(base, draft)
     if tokenizer is not None:
@@ -131,7 +129,7 @@ def _write_beside(
     if list(plan.files) != [SINGLE]:
         shards = {name: [output.planned for output in outputs] for name, outputs in plan.files.items()}
         write_text(draft / INDEX, index_text(shards))
-    for name, text in {**texts, **({"README.md": card} if card is not None else {})}.items():
+    for name, text in texts.items():
         write_text(draft / name, text)
 
 

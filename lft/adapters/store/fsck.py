@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lft.adapters.store.names import is_version
 from lft.adapters.store.versions import by_digest, files, version
 from lft.base.headers import read_header
 from lft.errors import InputError
+from lft.files import json_lines
 
 _MARKS = (".tags", ".signatures")
 _SUFFIXES = (".json", ".removed", *_MARKS)
@@ -155,19 +155,6 @@ def _alias(store: Store, name: str, alias: str) -> Iterator[Finding]:
 def _notes(store: Store) -> Iterator[str]:
     if count := leases.left_behind(store):
         yield f"{count} killed writers left drafts: lft adapters gc removes them"
-    torn = 0
-    for what in ("aliases", "tags", "signatures"):
-        try:
-            lines = store.log(what).read_bytes().splitlines()
-        except FileNotFoundError:
-            continue
-        torn += sum(not _is_record(line) for line in lines)
+    torn = sum(json_lines(store.log(what))[1] for what in ("aliases", "tags", "signatures"))
     if torn:
         yield f"{torn} lines of the logs are not whole: a process was killed while it wrote them"
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
