@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lft.recipe import words
 from lft.recipe.catalogue_files import find_recipe
-from lft.recipe.check import checked, entry_at
+from lft.recipe.check import checked
+from lft.recipe.closed import entry_at
 from lft.recipe.document import MappingNode
 from lft.recipe.layers import anchored, layered
 from lft.recipe.problems import DEFAULT, BadRecipe, Origin, Problem
 from lft.recipe.schema import Recipe
+from lft.recipe.words import leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _resolved(
 
 def _origins(recipe: Recipe, root: MappingNode) -> dict[str, Origin]:
     """The origin of every value; a list is one value, each tag is one."""
-    paths = [path for path in words.leaves() if path != ("output", "tags")]
+    paths = [path for path in leaves(Recipe) if path != ("output", "tags")]
     paths += [("output", "tags", tag) for tag in recipe.output.tags] or [("output", "tags")]
     entries = {".".join(map(str, path)): entry_at(root, path) for path in paths}
     return {key: entry.node.at if entry else DEFAULT for key, entry in entries.items()}

@@ -7,24 +7,15 @@ stays silent while one of them is itself wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from lft.recipe.closed import Rule
 from lft.recipe.kinds import KINDS
 from lft.recipe.problems import shown
 from lft.recipe.schema import Data, Recipe, Source
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A promise between the keys it reads."""
-
-    reads: tuple[str, ...]
-    broken_by: Callable[[Recipe], str | None]
 
 
 def sources_of(data: Data) -> tuple[Source, ...]:

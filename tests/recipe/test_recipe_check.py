@@ -6,7 +6,8 @@ import pytest
 
 from lft.errors import RecipeError
 from lft.recipe import check_recipe, load_recipe
-from lft.recipe.words import expectation, fragment_at, leaves
+from lft.recipe.schema import Recipe
+from lft.recipe.words import Words, leaves
 
 SMALL = "name: small\nbase: {model: org/base}\ndata: {train: org/data}\n"
 
@@ -157,7 +158,7 @@ def test_numbers_are_not_guessed_from_other_types(tmp_path: Path) -> None:
 
 
 def test_every_key_can_say_what_it_expects() -> None:
-    for path in leaves():
-        fragment = fragment_at(path)
+    for path in leaves(Recipe):
+        fragment = Words(Recipe).fragment_at(path)
         assert fragment, path
-        assert expectation(fragment), path
+        assert Words(Recipe).expectation(fragment), path

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lft.recipe import BadRecipe, check_recipe, load_recipe
-from lft.recipe.check import plain
+from lft.recipe.closed import plain
 from lft.recipe.document import plain_value
 from lft.recipe.layers import MAX_CHAIN, override_layer
 

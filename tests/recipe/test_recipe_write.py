@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lft.recipe import described, json_schema, to_yaml
-from lft.recipe.check import plain
+from lft.recipe.closed import plain
 from lft.recipe.document import parse
 from lft.recipe.schema import Recipe
 from lft.recipe.words import leaves
@@ -84,7 +84,7 @@ def test_the_json_schema_is_closed_explained_and_knows_extends() -> None:
     assert "extends" in schema["properties"]
     assert schema["additionalProperties"] is False
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
-    for path in leaves():
+    for path in leaves(Recipe):
         assert described(".".join(map(str, path)))
 
 
