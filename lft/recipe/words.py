@@ -143,9 +143,11 @@ def _values(fragment: Fragment) -> Fragment:
 
 
 def _text(fragment: Fragment) -> str:
-    if "pattern" in fragment:
+    if fragment.get("pattern") in _MARKS:
         marks = _MARKS[fragment["pattern"]]
         return f"a name of at most {fragment['maxLength']} letters, digits and {marks} (a letter or digit first)"
+    if "pattern" in fragment:
+        return f"a text that matches {fragment['pattern']}"
     return "a text that is not empty" if fragment.get("minLength") else "a text"
 
 

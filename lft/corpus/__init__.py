@@ -1,0 +1,1 @@
+"""Documents to instruction data: readers, selection, reverse instructions, screening, audit (arXiv 2304.08460)."""

@@ -1,0 +1,132 @@
+"""What every step of a build says when it is done, and when it need not be done again.
+
+    build/<name>/1-read  2-select  3-instruct  4-screen  5-write
+                   └ step.json: digest of what the step was asked and was given, and its report
+
+A step's folder is whole or not there (``lft.files.new_folder``). Beside the instruct step lies a ledger that only
+grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lft.errors import InputError
+from lft.files import write_text
+
+STEP_FILE: Final = "step.json"
+SHOWN: Final = 3  # samples of each reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A text that was cut, as far as it is shown."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one reason removed."""
+
+    count: int
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came in, what went on, and what was removed for which reason; ``figures`` are the step's own."""
+
+    step: str
+    came: int
+    kept: int
+    cut: Mapping[str, Cut] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        removed = sum(one.count for one in self.cut.values())
+        if self.came - removed != self.kept:
+            raise ValueError(f"{self.step}: {self.came} came, {removed} were removed, and {self.kept} were kept")
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Report:
+        """From ``to_json()``."""
+        cut = {
+            reason: Cut(one["count"], tuple(Sample(**sample) for sample in one["samples"]))
+            for reason, one in saved["cut"].items()
+        }
+        return cls(**{**saved, "cut": cut, "notes": tuple(saved["notes"])})
+
+
+class Counter:
+    """Counts what a step removes, and keeps the first few of each reason to be shown."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self._counts: dict[str, int] = {}
+        self._samples: dict[str, list[Sample]] = {}
+
+    def cut(self, reason: str, id: str, text: str, times: int = 1) -> None:
+        """One was removed."""
+        self._counts[reason] = self._counts.get(reason, 0) + times
+        samples = self._samples.setdefault(reason, [])
+        if len(samples) < SHOWN:
+            samples.append(Sample(id, text[:300]))
+
+    def report(self, step: str, figures: Mapping[str, Any] | None = None, notes: tuple[str, ...] = ()) -> Report:
+        """The sum."""
+        cut = {reason: Cut(count, tuple(self._samples[reason])) for reason, count in sorted(self._counts.items())}
+        kept = self.came - sum(self._counts.values())
+        return Report(step, self.came, kept, cut, figures or {}, notes)
+
+
+def step_digest(asked: Mapping[str, Any], given: str) -> str:
+    """Hex sha256 of a step's settings and of the digest of what it works on."""
+    return hashlib.sha256(json.dumps([asked, given], sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def done(folder: Path, digest: str) -> Report | None:
+    """The report of a step that was finished with these settings on this input, else None."""
+    try:
+        saved = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
+        return Report.of(saved["report"]) if saved["digest"] == digest else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{STEP_FILE} cannot be read ({error})", where=str(folder), fix="remove the folder") from None
+
+
+def finish(folder: Path, digest: str, report: Report) -> None:
+    """Note in a step's (draft) folder what it was and what it did."""
+    write_text(folder / STEP_FILE, json.dumps({"digest": digest, "report": report.to_json()}, ensure_ascii=False))
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file of lines, one at a time; .gz is unpacked.
+
+    Raises:
+        InputError: a line is none; these files are lft's own, so it is damaged.
+    """
+    import gzip
+
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"line {number} is no JSON ({error})", where=str(path)) from None
+            if not isinstance(record, dict):
+                raise InputError(f"line {number} is no object", where=str(path))
+            yield record
