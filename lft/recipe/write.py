@@ -19,7 +19,7 @@ _COMMENT_COLUMN: Final = 36
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_.+/-]*(://[A-Za-z0-9_./-]+)?")
 
 
-def to_yaml(recipe: Recipe, comment: Callable[[str], str] | None = None) -> str:
+def to_yaml(recipe: BaseModel, comment: Callable[[str], str] | None = None) -> str:
     """Every key of the recipe with its value, at most 80 columns; a function of the recipe alone.
 
     ``comment`` gives the words behind a dotted key (where it came from, what it means); they never change the values.
