@@ -6,7 +6,7 @@ It lives in this room since training (samples before and after) and evaluation b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lft.base.load import ensure_pad
@@ -74,6 +74,7 @@ def generate(
     stop: int | None = None,
     restored: Restored | None = None,
     on_text: OnText | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Answer]:
     """Answers to prompts, as one batch: left-padded for a decoder, right-padded for an encoder.
 
@@ -86,6 +87,7 @@ def generate(
         stop: a token of the prompt format that ends an answer, beside EOS.
         restored: undoes what the prompt format did to line breaks.
         on_text: called with text as it is made; for one prompt only.
+        seeds: one for each prompt instead of ``decoding.seed``: a row's draws then do not depend on its batch.
 
     Raises:
         RecipeError: prompt and answer would be longer than the model has positions.
@@ -108,11 +110,37 @@ def generate(
             pad_token_id=pad,
             eos_token_id=stops,
             streamer=_streamer(tokenizer, on_text, restored),
-            **decoding.arguments(),
+            **(decoding.arguments() if seeds is None else _drawn_by_row(decoding, seeds, model.device)),
         )
     model.train(training)
     given = 1 if paired else ids.shape[1]  # a decoder with an encoder begins with its start token
     return [_answer(tokenizer, row[given:].tolist(), stops, restored) for row in made]
+
+
+def _drawn_by_row(decoding: Decoding, seeds: Sequence[int], device: Any) -> dict[str, Any]:
+    """Arguments of ``model.generate`` under which each row draws by its own seed.
+
+    The library draws for a whole batch from one stream. Here the draw is the last processor of the logits, which
+    leaves one token of each row, and greedy search takes it.
+    """
+    import torch
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def draw(_: Any, scores: Any) -> Any:
+        shares = torch.softmax(scores.float(), dim=-1)
+        rows = zip(shares, streams, strict=True)
+        drawn = torch.stack([torch.multinomial(share, 1, generator=stream) for share, stream in rows])
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
+
+    sampled = LogitsProcessorList()
+    if decoding.temperature != 1.0:
+        sampled.append(TemperatureLogitsWarper(decoding.temperature))
+    if decoding.top_p < 1.0:
+        sampled.append(TopPLogitsWarper(decoding.top_p))
+    sampled.append(draw)
+    return {**replace(decoding, greedy=True).arguments(), "logits_processor": sampled}
 
 
 def is_paired(model: Any) -> bool:

@@ -123,6 +123,14 @@ def money_has_a_price(build: Build) -> str | None:
     return None
 
 
+def budgets_can_be_kept(build: Build) -> str | None:
+    """A job on a cluster runs to its end."""
+    for asked in backends(build):
+        if asked.backend.kind == "vllm" and (asked.backend.budget or asked.backend.token_budget):
+            return f"{asked.key}: a job of kind vllm cannot be stopped by a budget; remove budget and token_budget"
+    return None
+
+
 def splits_leave_something(build: Build) -> str | None:
     """Somebody wants to train."""
     if build.write.validation + build.write.test < 1:
@@ -152,6 +160,7 @@ RULES: Final = (
     Rule(("instruct.styles",), styles_sum_to_one),
     Rule(("instruct.backend", "screen.judge", "beyond"), endpoints_have_addresses),
     Rule(("instruct.backend", "screen.judge", "beyond"), money_has_a_price),
+    Rule(("instruct.backend", "screen.judge", "beyond"), budgets_can_be_kept),
     Rule(("write",), splits_leave_something),
     Rule(("run",), slurm_is_described),
 )

@@ -53,6 +53,7 @@ def test_every_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
         (("licence: CC", "columns: {text: body}, licence: CC"), "has no columns"),
         (("kind: transformers", "kind: openai"), "needs url"),
         (("kind: transformers", "kind: transformers, budget: 2.0"), "needs price_in"),
+        (("kind: transformers", "kind: vllm, token_budget: 9"), "cannot be stopped by a budget"),
         (("instruct:", "write: {test: 0.5, validation: 0.5}\ninstruct:"), "nothing is left to train on"),
         (("instruct:", "run: {executor: slurm}\ninstruct:"), "slurm go together"),
         (("instruct:", "select: {quotas: {by_source: {gnome: 3}}}\ninstruct:"), "nearest: 'gnome-help'"),

@@ -1,0 +1,7 @@
+"""Models that answer, and the ledger of what they said, so that no answer is paid for twice.
+
+Nothing is imported here; take what you need from the file that has it:
+``request`` (Request, Message, Sampling, Reply, Model) · ``opened`` (open_model, sampling_of, Place) ·
+``ledger`` (open_ledger, Ledger, Entry) · ``asking`` (ask) · ``meter`` (Limits, BudgetSpent).
+Kinds of model: ``endpoint`` (OpenAI-compatible addresses), ``local`` (this process), ``cluster`` (datatrove's vLLM).
+"""
