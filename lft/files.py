@@ -81,6 +81,29 @@ def json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, len(lines) - len(found)
 
 
+def append_lines(path: Path, text: str, *, flush: bool = True) -> None:
+    """Add whole lines to a file, all of them or nothing, and flush them to the disk.
+
+    What a killed process left of a line is ended first, so that it spoils none of these.
+
+    Raises:
+        MachineError: the disk is full or may not be written.
+    """
+    with disk_errors(path), path.open("a+b", buffering=0) as stream:
+        before = stream.seek(0, os.SEEK_END)
+        stream.seek(max(before - 1, 0))
+        torn = before > 0 and stream.read(1) != b"\n"
+        rest = memoryview((b"\n" if torn else b"") + text.encode("utf-8", "surrogatepass"))
+        try:
+            while rest:  # a disk that fills up takes a part first and refuses the rest
+                rest = rest[stream.write(rest) :]
+            if flush:
+                os.fsync(stream.fileno())
+        except OSError:
+            stream.truncate(before)
+            raise
+
+
 @contextmanager
 def new_folder(final: Path, known: Mapping[str, str] | None = None) -> Iterator[Path]:
     """A temporary folder that becomes ``final`` when the block ends well, with a manifest written last.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lft.errors import InputError, MachineError
-from lft.files import MANIFEST, broken_files, disk_errors, json_lines, write_text
+from lft.files import MANIFEST, append_lines, broken_files, disk_errors, json_lines, write_text
 
 PACKAGES = (
     "lft",
@@ -154,7 +154,7 @@ class RunFolder:
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl`` or ``samples.jsonl``; on a full disk no part of it stays behind."""
-        _append(self.path / name, json.dumps(record, ensure_ascii=False) + "\n")
+        append_lines(self.path / name, json.dumps(record, ensure_ascii=False) + "\n", flush=False)
 
     def evaluations(self) -> dict[int, float]:
         """Validation loss by step, from ``metrics.jsonl``."""
@@ -177,19 +177,7 @@ class RunFolder:
     def log(self, text: str) -> None:
         """Add a line with the time to ``log.txt``."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        _append(self.path / "log.txt", f"{now}  {text}\n")
-
-
-def _append(path: Path, text: str) -> None:
-    """Add to a file either all of a text or nothing: half a line would spoil the next one as well."""
-    with disk_errors(path), path.open("ab", buffering=0) as stream:
-        before, rest = stream.tell(), memoryview(text.encode())
-        try:
-            while rest:  # a disk that fills up takes a part first and refuses the rest
-                rest = rest[stream.write(rest) :]
-        except OSError:
-            stream.truncate(before)
-            raise
+        append_lines(self.path / "log.txt", f"{now}  {text}\n", flush=False)
 
 
 def checkpoint_steps(checkpoints: Path) -> list[tuple[int, Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lft.errors import InputError
-from lft.files import disk_errors, json_lines
+from lft.files import append_lines, json_lines
 
 RATINGS: Final = "ratings.jsonl"
 Criterion = Literal["relevance", "clarity", "completeness", "answerability"]
@@ -64,22 +63,8 @@ class Ratings:
 
     def add(self, rating: Rating) -> None:
         """Append one rating. Raises MachineError where the disk is full; nothing of it is then left."""
-        line = json.dumps(rating.record(), ensure_ascii=False).encode() + b"\n"
-        with self._lock, disk_errors(self._path), self._path.open("ab", buffering=0) as stream:
-            before = stream.seek(0, os.SEEK_END)
-            try:
-                if before and self._torn():
-                    stream.write(b"\n")  # a line that a killed process left: it is skipped, this one is not part of it
-                stream.write(line)
-                os.fsync(stream.fileno())
-            except OSError:
-                os.ftruncate(stream.fileno(), before)
-                raise
-
-    def _torn(self) -> bool:
-        with self._path.open("rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read(1) != b"\n"
+        with self._lock:
+            append_lines(self._path, json.dumps(rating.record(), ensure_ascii=False) + "\n")
 
     def last(self) -> dict[tuple[str, str], Rating]:
         """Each rater's last word on each item, by (item, rater)."""

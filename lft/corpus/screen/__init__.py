@@ -1,0 +1,1 @@
+"""Which pairs are kept: rules, similarity, the round trip, a judge; each leaves its score in the row."""

@@ -1,0 +1,65 @@
+"""A language model's opinion of a pair on a scale of five, read strictly (after Humpback, arXiv 2308.06259).
+
+An open reproduction could not read half of the opinions: here a pair without one is cut, with that reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from lft.corpus.ask.asking import Notify, ask
+from lft.corpus.ask.ledger import Ledger
+from lft.corpus.ask.request import Message, Model, Request, Sampling
+from lft.corpus.document import Pair
+from lft.corpus.step import step_digest
+
+_RUBRIC: Final = """\
+You will see an instruction and a text that is offered as the answer to it. Judge how good an example the two make for
+teaching an assistant to answer well. Use this scale:
+
+1  The text does not answer the instruction, or is incomplete, garbled or advertising.
+2  The text is about the matter but leaves most of the instruction unanswered.
+3  The text answers the instruction, but is not written for who asks: a forum post, a diary, a page with navigation.
+4  The text answers the instruction clearly and completely; small things could be better.
+5  The text is an excellent answer: complete, well ordered, to the point, with nothing that does not belong.
+
+Give your reasons in one or two sentences. Then end with a line of this form and nothing after it:
+Score: N"""
+_SHOWN: Final = 6000  # characters of the text that the judge sees
+_SCORE: Final = re.compile(r"(?:^|\n)\W{0,4}score\W{1,4}([1-5])(?:\s*/\s*5)?\W{0,4}$", re.IGNORECASE)
+UNREADABLE: Final = "the judge's answer could not be read"
+
+
+def request_of(pair: Pair, sampling: Sampling, form: str, seed: int) -> Request:
+    """What the judge is asked about a pair."""
+    text = pair.output if len(pair.output) <= _SHOWN else f"{pair.output[:_SHOWN]}\n[…]"
+    shown = f"<instruction>\n{pair.input}\n</instruction>\n\n<text>\n{text}\n</text>"
+    asked: tuple[Message, ...] | str
+    if form == "chat":
+        asked = (Message("user", f"{_RUBRIC}\n\n{shown}"),)
+    else:
+        asked = f"{_RUBRIC}\n\n{shown}\n\nReasons:"
+    return Request(pair.id, step_digest({"in": pair.input}, pair.output), asked, sampling, seed)
+
+
+def points(reply: str) -> int | None:
+    """The score at the end of a reply; None where it does not end in one, or names two."""
+    found = _SCORE.search(reply.strip())
+    scores = set(re.findall(r"score\W{1,4}([1-5])(?![\d.])", reply, re.IGNORECASE))
+    return int(found[1]) if found and len(scores) == 1 else None
+
+
+def judged(
+    pairs: Iterable[Pair], model: Model, sampling: Sampling, seed: int, ledger: Ledger, notify: Notify
+) -> Iterator[tuple[Pair, int | None]]:
+    """Each pair with its points, None where they cannot be read or there was no answer.
+
+    Raises LftError when asking must stop; what was answered is in the ledger.
+    """
+    known = list(pairs)
+    ask(model, (request_of(pair, sampling, model.form, seed) for pair in known), ledger, notify)
+    for pair in known:
+        entry = ledger.get(request_of(pair, sampling, model.form, seed).key(model.name))
+        yield pair, None if entry is None or entry.reason else points(entry.text)

@@ -1,0 +1,161 @@
+"""The screening of a build: the cheap rules first, then what takes a model; every pair that is cut has its reason.
+
+pairs ─▶ rules, language ─▶ personal data ─▶ similarity ─▶ round trip ─▶ judge ─▶ kept.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from lft.corpus.ask.asking import Notify
+from lft.corpus.ask.ledger import Ledger
+from lft.corpus.ask.opened import sampling_of
+from lft.corpus.ask.request import Model
+from lft.corpus.document import Pair
+from lft.corpus.language import checkable, detected, same_language
+from lft.corpus.schema import Build, Judge, RoundTrip, Similarity
+from lft.corpus.screen.judge import UNREADABLE, judged
+from lft.corpus.screen.pii import masked, personal
+from lft.corpus.screen.round_trip import Scorer, trips
+from lft.corpus.screen.rules import bare, broken_rule, leak
+from lft.corpus.screen.scores import ScoreFile
+from lft.corpus.screen.similarity import similarities
+from lft.corpus.step import Counter, Report, read_records
+
+KEPT: Final = "pairs.jsonl"
+_SURE: Final = 0.9  # instructions are short: only what the detector is sure of counts against one
+_LETTERS: Final = 20  # and only where there is something to see
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """How the models of a screening are had; each is called only where the build asks for it."""
+
+    scorer: Callable[[str], Scorer]
+    embedder: Callable[[str], Any]
+    judge: Callable[[Judge], Model]
+
+
+def screen(
+    build: Build, pairs: Path, out: Path, models: Models, ledger: Ledger, scores: Path, notify: Notify
+) -> Report:
+    """Write the pairs that are kept, with their scores, in the order in which they came.
+
+    Args:
+        build: ``screen`` says what is asked.
+        pairs: file of ``Pair.record()`` lines.
+        out: an existing folder.
+        models: how to have them.
+        ledger: of the judge's answers.
+        scores: file that keeps what took a model to find.
+        notify: told what takes long.
+
+    Raises:
+        LftError: a model cannot be had or refuses.
+    """
+    screening = _Screening(build, Counter(), ScoreFile(scores), notify)
+    kept = screening.by_rules([Pair.of(record) for record in read_records(pairs)])
+    wanted = build.screen
+    if wanted.similarity is not None and kept:
+        kept = screening.by_similarity(kept, wanted.similarity, models.embedder(wanted.similarity.model))
+    if wanted.round_trip is not None and kept:
+        kept = screening.by_round_trip(kept, wanted.round_trip, models.scorer(wanted.round_trip.model))
+    if wanted.judge is not None and kept:
+        kept = screening.by_judge(kept, wanted.judge, models.judge(wanted.judge), ledger)
+    with (out / KEPT).open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(pair.record(), ensure_ascii=False) + "\n" for pair in kept)
+    return screening.counter.report("screen", {"scores": distribution(kept)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Screening:
+    """A screening on its way: each method takes pairs and gives back those that pass."""
+
+    build: Build
+    counter: Counter
+    scores: ScoreFile
+    notify: Notify
+
+    def by_rules(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """What needs no model."""
+        self.counter.came = len(pairs)
+        kept = []
+        for pair in pairs:
+            reason = broken_rule(pair, self.build.screen) or self._other_language(pair)
+            if reason is None and self.build.screen.pii == "drop" and (personal(pair.input) or personal(pair.output)):
+                reason = "personal data in it"
+            if self._cut(pair, reason):
+                continue
+            clean = pair
+            if self.build.screen.pii == "mask":
+                clean = replace(pair, input=masked(pair.input), output=masked(pair.output))
+            kept.append(_scored(clean, leak=leak(bare(clean), clean.output)))
+        return kept
+
+    def _other_language(self, pair: Pair) -> str | None:
+        wanted = "en" if self.build.instruct.language == "en" and pair.style not in ("human", "template") else pair.lang
+        text = bare(pair)
+        if not self.build.screen.language_match or sum(map(str.isalpha, text)) < _LETTERS or not checkable(wanted):
+            return None
+        found, confidence = detected(text)
+        if not found or confidence < _SURE or same_language(found, wanted):
+            return None
+        return f"the instruction is {found}, and was to be {wanted}"
+
+    def by_similarity(self, pairs: Sequence[Pair], wanted: Similarity, embedder: Any) -> list[Pair]:
+        """Cosine of the embeddings."""
+        kept = []
+        for pair, cosine in zip(pairs, similarities(pairs, embedder, wanted.model, self.scores), strict=True):
+            if not self._cut(pair, f"similarity below {wanted.keep:g}" if cosine < wanted.keep else None):
+                kept.append(_scored(pair, similarity=cosine))
+        return kept
+
+    def by_round_trip(self, pairs: Sequence[Pair], wanted: RoundTrip, scorer: Scorer) -> list[Pair]:
+        """The instruction's place among others. A person's own question is scored, not cut."""
+        kept = []
+        for pair, trip in zip(pairs, trips(pairs, wanted, scorer, self.build.seed, self.scores), strict=True):
+            if trip is None:
+                kept.append(pair)
+                continue
+            bad = trip.rank > wanted.keep_rank and pair.style not in ("human", "template")
+            if not self._cut(pair, "other instructions fit the text better (round trip)" if bad else None):
+                kept.append(_scored(pair, round_trip_rank=trip.rank, round_trip_margin=trip.margin))
+        return kept
+
+    def by_judge(self, pairs: Sequence[Pair], wanted: Judge, model: Model, ledger: Ledger) -> list[Pair]:
+        """A model's opinion."""
+        kept = []
+        sampling = sampling_of(wanted.backend)
+        for pair, points in judged(pairs, model, sampling, wanted.backend.seed, ledger, self.notify):
+            low = None if points is None or points >= wanted.keep else f"the judge gave less than {wanted.keep} of 5"
+            if not self._cut(pair, UNREADABLE if points is None else low):
+                kept.append(_scored(pair, judge=points or 0))
+        return kept
+
+    def _cut(self, pair: Pair, reason: str | None) -> bool:
+        if reason is not None:
+            self.counter.cut(reason, pair.id, f"{pair.input}  ->  {pair.output}")
+        return reason is not None
+
+
+def _scored(pair: Pair, **found: float) -> Pair:
+    return replace(pair, scores={**pair.scores, **{name: round(float(value), 4) for name, value in found.items()}})
+
+
+def distribution(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Of each score, its smallest value, quartiles and largest among the pairs that have it."""
+    found: dict[str, list[float]] = {}
+    for pair in pairs:
+        for name, value in pair.scores.items():
+            found.setdefault(name, []).append(value)
+    return {name: _quartiles(sorted(values)) for name, values in sorted(found.items())}
+
+
+def _quartiles(values: Sequence[float]) -> dict[str, float]:
+    last = len(values) - 1
+    places = {"least": 0, "quarter": last // 4, "median": last // 2, "three quarters": 3 * last // 4, "most": last}
+    return {name: values[at] for name, at in places.items()}
