@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from lft.adapters.patterns import require_cheap
 from lft.base.files import read_json
 from lft.errors import InputError
+from lft.recipe.patterns import matching, pattern_regex
 from lft.recipe.peft_options import peft_methods, saved_fault, saved_types
 from lft.recipe.problems import nearest, shown
 
@@ -113,10 +114,9 @@ class Configuration:
     def alphas(self, module: str) -> frozenset[float]:
         """Every alpha that a pattern gives to a module.
 
-        Where there are several, the file does not say which one it was trained with: the first pattern counts, and PEFT
-        sorts them when it saves (0.21: json.dumps with sort_keys), so that PEFT itself loads another scale.
+        Where there are several, the file does not say which one it was trained with (``lft.recipe.patterns``).
         """
-        return frozenset(alpha for pattern, alpha in self.alpha_pattern if re.match(_ending(pattern), module))
+        return frozenset(alpha for _, alpha in matching(self.alpha_pattern, module))
 
     def rank(self, module: str) -> int:
         """The rank of a module: ``rank_pattern``, else ``r``."""
@@ -129,15 +129,8 @@ class Configuration:
 
 
 def _by_pattern(patterns: tuple[tuple[str, T], ...], module: str, otherwise: T) -> T:
-    """As ``peft.utils.other.get_pattern_key``: the first pattern that is a module's name, or its end after a dot."""
-    for pattern, value in patterns:
-        if re.match(_ending(pattern), module):
-            return value
-    return otherwise
-
-
-def _ending(pattern: str) -> str:
-    return rf"(.*\.)?({pattern})$"
+    """As ``peft.utils.other.get_pattern_key``: the value of the first pattern that matches."""
+    return next((value for _, value in matching(patterns, module)), otherwise)
 
 
 def layer_pattern(name: str) -> str:
@@ -316,7 +309,7 @@ def _require_numbers(found: Configuration, where: str) -> None:
 def _regexes(found: Configuration) -> tuple[str, ...]:
     """Everything of the file that is used as a regular expression."""
     chosen = [one for one in (found.target_modules, found.exclude_modules) if isinstance(one, str)]
-    ends = [_ending(pattern) for pattern, _ in (*found.rank_pattern, *found.alpha_pattern)]
+    ends = [pattern_regex(pattern) for pattern, _ in (*found.rank_pattern, *found.alpha_pattern)]
     return (*chosen, *ends, *map(layer_pattern, found.layers_pattern))
 
 

@@ -23,7 +23,7 @@ from lft.train.peft_config import (
     carries_rows,
     peft_config,
     peft_errors,
-    require_patterns_match,
+    require_patterns,
     targets_of,
     unused_keys,
 )
@@ -118,7 +118,9 @@ def _require_trainable(method: Method, model: Any) -> None:
 
 def _config(model: Any, method: Method, token_rows: TokenRows, steps: int | None, resume: Path | None) -> Any:
     if resume is None:
-        return peft_config(model, method, token_rows, steps, targets_of(model, method))
+        targets = targets_of(model, method)
+        require_patterns(method, targets or ())
+        return peft_config(model, method, token_rows, steps, targets)
     from peft import PeftConfig
 
     config = PeftConfig.from_pretrained(str(resume))
@@ -140,7 +142,6 @@ def _tuned(model: Any, method: Method, config: Any, rows: Sequence[Sequence[int]
     if wanted is not None and resume is None and method.kind != "eva" and set(modules) != wanted:
         odd = sorted(wanted ^ set(modules))
         raise RecipeError(f"PEFT's {method.kind} does not adapt the layers it was told, first {odd[0]}")
-    require_patterns_match(method, modules)
     after_step = _prepared(tuned, method.kind)
     trainable, total = tuned.get_nb_trainable_parameters()
     return Tuned(tuned, modules, trainable, total, initial, after_step)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lft.errors import MachineError, RecipeError
 from lft.recipe.kinds import CALIBRATED, KINDS, Kind
+from lft.recipe.patterns import matching
 from lft.recipe.schema import Method
 from lft.train.targets import ALL_LINEAR, matched_modules, matched_norms
 
@@ -139,10 +140,38 @@ def _tokens(model: Any, method: Method, token_rows: TokenRows) -> dict[str, Any]
     return {"token_indices": sorted(chosen), "target_modules": [name]}
 
 
-def require_patterns_match(method: Method, modules: Sequence[str]) -> None:
-    """Raise RecipeError for a key of ``rank_pattern`` and the like that names no adapted module: PEFT ignores it."""
+def require_patterns(method: Method, modules: Sequence[str]) -> None:
+    """Refuse keys of ``rank_pattern`` and the like that would not mean what they say.
+
+    Raises:
+        RecipeError: one is no regular expression, names no adapted module (PEFT ignores it), or gives a module another
+            value than a second one: PEFT trains with the first, and sorts them when it saves.
+    """
     for option in ("rank_pattern", "alpha_pattern", "lambda_pattern", "n_frequency_pattern", "block_size_pattern"):
         patterns = method.options.get(option)
-        for pattern in patterns if isinstance(patterns, dict) else ():
-            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in modules):
-                raise RecipeError(f"method.options.{option}: {pattern!r} matches no module that gets an adapter")
+        if isinstance(patterns, dict):
+            with _regex_errors(f"method.options.{option}"):
+                _require_clear(f"method.options.{option}", patterns, modules)
+
+
+def _require_clear(where: str, patterns: Mapping[str, Any], modules: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(matching([(pattern, None)], name) for name in modules):
+            raise RecipeError(f"{where}: {pattern!r} matches no module that gets an adapter")
+    for name in modules:
+        (first, value), *others = matching(patterns.items(), name) or [("", None)]
+        for pattern, other in others:
+            if other != value:
+                raise RecipeError(
+                    f"{where}: {first!r} gives {name} {value} and {pattern!r} gives it {other}; which one counts is "
+                    "lost when the adapter is saved",
+                    fix="write them so that one pattern matches each module",
+                )
+
+
+@contextmanager
+def _regex_errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except re.error as error:
+        raise RecipeError(f"{where}: {error.pattern!r} is not a regular expression: {error}") from None

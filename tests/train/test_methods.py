@@ -137,6 +137,26 @@ def test_a_pattern_for_no_module_is_refused() -> None:
         tune(tiny_model("llama"), Method(options={"rank_pattern": {"qproj": 4}}), {})
 
 
+@pytest.mark.parametrize("option", ["rank_pattern", "alpha_pattern"])
+def test_patterns_that_give_a_module_two_values_are_refused_with_both_and_the_module(option: str) -> None:
+    """PEFT trains with the first of them and sorts them when it saves: the adapter would mean something else."""
+    method = Method(options={option: {"v_proj": 3, r"layers\.1\..*": 40}})
+    with pytest.raises(RecipeError) as caught:
+        tune(tiny_model("llama"), method, {})
+    for word in (f"method.options.{option}", "'v_proj'", r"layers", "model.layers.1.self_attn.v_proj", "3", "40"):
+        assert word in str(caught.value)
+
+
+def test_patterns_that_agree_about_a_module_are_trained() -> None:
+    method = Method(r=4, options={"rank_pattern": {"v_proj": 2, r"layers\.1\.self_attn\.v_proj": 2}})
+    assert tune(tiny_model("llama"), method, {}).modules
+
+
+def test_a_pattern_that_is_no_regular_expression_is_one_message() -> None:
+    with pytest.raises(RecipeError, match=r"alpha_pattern.*is not a regular expression"):
+        tune(tiny_model("llama"), Method(options={"alpha_pattern": {"(v_proj": 4}}), {})
+
+
 def test_what_peft_says_about_a_value_is_one_message() -> None:
     with pytest.raises(RecipeError, match=r"method\.kind c3a does not work with this model and these options: "):
         tune(tiny_model("llama"), Method(kind="c3a", options={"block_size": 7}), {})
