@@ -38,6 +38,7 @@ class Faults:
     cut: dict[str, int] = field(default_factory=dict)  # every file ends after so many bytes, whatever was announced
     slow: dict[str, float] = field(default_factory=dict)  # seconds between two pieces of 256 bytes
     silent: set[str] = field(default_factory=set)  # files are announced, and then nothing comes
+    mute: set[str] = field(default_factory=set)  # a question about the repository is not answered
     statuses: dict[str, list[int]] = field(default_factory=dict)  # answers to the next requests for files and facts
     retry_after: int | None = None  # seconds, beside every 429 and 503
     after_info: dict[str, Callable[[], None]] = field(default_factory=dict)  # done once a listing was answered
@@ -254,6 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, repo: str, rest: list[str]) -> None:
         revision = rest[1] if len(rest) > 1 else None
+        if repo in self.hub.faults.mute:
+            time.sleep(30)
         if self.refused(repo, revision, file=False):
             return
         folder = self.hub.folder(repo, revision)

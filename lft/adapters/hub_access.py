@@ -1,7 +1,4 @@
-"""How the hub is spoken to: names of repositories, patience with a busy server, one clear error for each mishap.
-
-All goes through the hub library, so a token, a mirror (HF_ENDPOINT) and offline mode (HF_HUB_OFFLINE) are its own.
-"""
+"""How the hub is spoken to: names of repositories, signs of life, one clear error for each mishap."""
 
 from __future__ import annotations
 
@@ -10,15 +7,16 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from lft.base.files import Notify
 from lft.base.hub import COMMIT
 from lft.errors import InputError, LftError, MachineError
 from lft.files import is_disk_full
+from lft.hub_waits import is_unreachable, limit_waits, server_trouble
 
 SCHEME: Final = "hub:"
 SOURCE: Final = "source"  # the tag that says where a version was pulled from: hub:user/name@commit
@@ -26,11 +24,7 @@ _PART: Final = r"[A-Za-z0-9](?:[\w.-]*\w)?"
 _REPO: Final = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _REVISION: Final = re.compile(r"[\w][\w./+-]{0,254}", re.ASCII)
 _LOGIN: Final = "log in with `hf auth login`, or set HF_TOKEN"
-_WAITS: Final = 3  # how often a busy server is asked again
-_LONGEST_WAIT: Final = 60.0  # seconds; a server that wants more is busy
-_SILENCE: Final = 120.0  # seconds without a byte after which a server is taken for gone
 _BEAT: Final = 20.0  # seconds between two signs of life
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +90,7 @@ def hub_library(ref: HubRef, doing: str) -> Iterator[None]:
 
 
 def _quiet() -> None:
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import constants
     from huggingface_hub.utils import disable_progress_bars, logging
 
     logging.set_verbosity_error()
@@ -105,57 +99,7 @@ def _quiet() -> None:
     host = urllib.parse.urlparse(constants.ENDPOINT).hostname or ""
     if "HF_HUB_DISABLE_XET" not in os.environ and not host.endswith(("huggingface.co", "hf.co")):
         constants.HF_HUB_DISABLE_XET = True  # other hubs answer Xet's questions in a way that ends in no commit at all
-    session = get_session()
-    session.timeout = _SILENCE  # the library's own is to wait for ever
-    hooks = session.event_hooks["response"]
-    if _require_short_wait not in hooks:
-        session.event_hooks = {**session.event_hooks, "response": [*hooks, _require_short_wait]}
-
-
-def _require_short_wait(response: Any) -> None:
-    """Raise the library's error for an answer that says to come back much later: it would sleep as long as that."""
-    from huggingface_hub.utils import hf_raise_for_status
-
-    said = str(response.headers.get("Retry-After", ""))
-    if response.status_code in (429, 503) and said.isdigit() and int(said) > _LONGEST_WAIT:
-        response.read()
-        hf_raise_for_status(response)
-
-
-def patiently(ask: Callable[[], T], notify: Notify) -> T:
-    """The answer to a question; a server that is busy or stumbles is asked again, as soon as it says itself.
-
-    Raises:
-        Exception: the hub library's own, when it does not get better.
-    """
-    for tried in range(_WAITS):
-        try:
-            return ask()
-        except Exception as error:
-            wait = _pause(error, tried)
-            if wait is None:
-                raise
-            if wait > 2:
-                notify(f"the hub asks to wait {wait:.0f} s")
-            time.sleep(wait)
-    return ask()
-
-
-def _pause(error: Exception, tried: int) -> float | None:
-    """Seconds after which it may be asked again; None where that makes no sense."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in (408, 429, 500, 502, 503, 504):
-        return None
-    wait = _asked_wait(error)
-    if wait is None:
-        return 0.5 * (1 << tried)
-    return wait if wait <= _LONGEST_WAIT else None
-
-
-def _asked_wait(error: Any) -> float | None:
-    said = str(error.response.headers.get("Retry-After", ""))
-    return float(said) if said.isdigit() else None
+    limit_waits()
 
 
 @contextmanager
@@ -174,19 +118,6 @@ def sign_of_life(notify: Notify, doing: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def is_unreachable(error: BaseException) -> bool:
-    """Whether the hub gave no usable answer: offline mode, no connection, a timeout or a server at fault."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    if isinstance(error, HfHubHTTPError):
-        return bool(error.response.status_code >= 500 or error.response.status_code in (408, 429))
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        return is_unreachable(error.__cause__)
-    known = isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError | ConnectionError | TimeoutError)
-    # The HTTP library's own errors (its name changed between versions of the hub library).
-    return known or any(kind.__name__ in ("TransportError", "RequestError") for kind in type(error).__mro__)
 
 
 def explained(error: Exception, ref: HubRef, doing: str) -> LftError:
@@ -250,12 +181,8 @@ def _refused(error: Any, ref: HubRef, doing: str) -> InputError:
     if status in (409, 412):
         what = "somebody changed the repository at the same moment"
         return InputError(what, where=where, fix="look at what they did, then push again")
-    if status == 429:
-        wait = _asked_wait(error)
-        fix = f"start again in {wait:.0f} s" if wait else "start again in some minutes"
-        return InputError("the hub has had too many requests from here", where=where, fix=fix)
-    if status >= 500:
-        return InputError(f"the hub is out of order (status {status})", where=where, fix="start again later")
+    if trouble := server_trouble(error):
+        return InputError(trouble[0], where=where, fix=trouble[1])
     what = f"the hub refused it ({_first_line(error)})"
     return InputError(what, where=where, fix="check the name and the revision")
 

@@ -14,20 +14,20 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lft.adapters.configuration import CONFIG_FILE
 from lft.adapters.folder import KNOWN
-from lft.adapters.hub_access import HubRef, hub_library, patiently, sign_of_life
+from lft.adapters.hub_access import HubRef, hub_library, sign_of_life
 from lft.adapters.signature import LARGEST, SIGNATURE_FILE
 from lft.base.attach import WEIGHTS
 from lft.base.files import Notify, need_room
 from lft.base.hub import COMMIT
-from lft.errors import InputError, LftError
-from lft.files import write_text
+from lft.base.hub_cache import forget, note_revision
+from lft.errors import InputError
+from lft.hub_waits import model_listing
 
 RECORD: Final = "lft-manifest.json"  # the registry's manifest of a version that lft pushed
 RUN_FILES: Final = ("recipe.yaml", "lock.json")  # of the run that made it, beside that record
@@ -73,10 +73,8 @@ def listing(ref: HubRef, notify: Notify) -> Listing:
     Raises:
         InputError: the hub does not know it, does not let us in, or it holds no adapter that may be read.
     """
-    from huggingface_hub import HfApi
-
     with hub_library(ref, "pull"):
-        info = patiently(lambda: HfApi().model_info(ref.repo, revision=ref.revision, files_metadata=True), notify)
+        info = model_listing(ref.repo, ref.revision, notify)
     return _listed(ref, info)
 
 
@@ -153,23 +151,15 @@ def download(listing: Listing, notify: Notify) -> Path:
             folder = _snapshot(ref, listing.files, notify)
         odd = [name for name, one in listing.files.items() if not _is(folder / name, one)]
         if not odd:
-            _note(listing, folder)
+            note_revision(folder, listing.ref.revision, listing.commit)
             return folder
         for name in odd:
-            _forget(folder / name)
+            forget(folder / name)
     raise InputError(
         f"{', '.join(odd)} came damaged, twice: not what the hub's own listing says",
         where=str(listing.ref),
         fix="pull it again later; if that does not help, tell its owner",
     )
-
-
-def _note(listing: Listing, folder: Path) -> None:
-    """Write down in the hub library's cache what a branch was, as the library does when it asks for one itself."""
-    revision = listing.ref.revision or "main"
-    if listing.ref.commit is None:
-        with suppress(LftError):  # a cache that may only be read
-            write_text(folder.parent.parent / "refs" / revision, listing.commit)
 
 
 def cached(ref: HubRef) -> tuple[str, Path] | None:
@@ -240,14 +230,6 @@ def content_digest(path: Path, like: str) -> str:
 def _is_its_blob(path: Path) -> bool:
     name = path.resolve().name
     return bool(_SHA256.fullmatch(name) or _SHA1.fullmatch(name)) and content_digest(path, name) == name
-
-
-def _forget(path: Path) -> None:
-    """Take a damaged file out of the hub library's cache, link and blob."""
-    blob = path.resolve()
-    if blob.parent.name == "blobs":
-        blob.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
 
 
 def _counter(notify: Notify) -> type:

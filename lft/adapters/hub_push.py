@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lft.adapters.card import CardFacts, model_card
 from lft.adapters.folder import KNOWN
-from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_library, patiently, sign_of_life
+from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_library, sign_of_life
 from lft.adapters.hub_clean import (
     Change,
     base_elsewhere,
@@ -40,6 +40,7 @@ from lft.base.files import Notify, read_json
 from lft.base.hub import COMMIT
 from lft.errors import InputError
 from lft.files import sha256, write_text
+from lft.hub_waits import model_listing, patiently
 
 CARD: Final = "README.md"
 _KEPT: Final = ("LICENSE", "LICENSE.txt")  # of a repository, also when the adapter brings none
@@ -163,7 +164,7 @@ def push(lease: Lease, prepared: Prepared, target: Target, notify: Notify) -> Pu
         notify(f"pushing {len(prepared.uploads)} files ({prepared.size / 1e6:.1f} MB) to {ref}")
         with sign_of_life(notify, "uploading"):
             made = _commit(api, prepared, target, before, stale)
-        after = patiently(lambda: api.model_info(ref.repo, revision=made.oid, files_metadata=True), notify)
+        after = model_listing(ref.repo, made.oid, notify)
     _require_same(prepared, after, ref)
     stored = prepared.stored
     source = f"{SCHEME}{ref.repo}@{made.oid}"
@@ -290,7 +291,7 @@ def _opened(api: Any, target: Target, notify: Notify) -> Any:
     patiently(lambda: api.create_repo(ref.repo, private=target.private or None, exist_ok=True), notify)
     if ref.revision not in (None, "main"):
         api.create_branch(ref.repo, branch=ref.revision, exist_ok=True)
-    info = patiently(lambda: api.model_info(ref.repo, revision=ref.revision, files_metadata=True), notify)
+    info = model_listing(ref.repo, ref.revision, notify)
     if target.private and not info.private:
         raise InputError(
             "this repository is public already",

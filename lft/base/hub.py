@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lft.base.files import Notify, need_room
-from lft.base.headers import INDEX, SINGLE
+from lft.base.hub_cache import absent, cached_listing, forget, note_revision, unlisted_faults
 from lft.errors import InputError, LftError, MachineError, RecipeError
 from lft.files import is_disk_full
+from lft.hub_waits import is_unreachable, model_listing, server_trouble
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -83,56 +85,96 @@ def fetch(repo: str, revision: str | None, *, remote_code: bool, notify: Notify)
 def _fetched(request: _Request, notify: Notify) -> Path:
     if request.revision and COMMIT.fullmatch(request.revision):
         cached = _cached(request)
-        if cached:
-            return cached
+        if cached and cached.listed and not cached.lacks:
+            return cached.folder
     try:
-        info = _ask(request)
+        info = model_listing(request.repo, request.revision, notify)
     except Exception as error:
-        if not _unreachable(error):
-            raise
-        cached = _cached(request)
+        cached = _cached(request) if is_unreachable(error) else None
         if cached is None:
             raise
-        notify(f"the hub is out of reach; using the cached commit {cached.name} of {request.repo}")
-        return cached
-    files = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
-    kept = _kept(request, files)
-    if _cached(_Request(request.repo, info.sha, request.wanted)) is None:
-        size = sum(files[name] for name in kept)
-        _room(size, request.repo)
-        notify(f"downloading {request.repo} at {info.sha} ({size / 1e9:.2f} GB)")
-    return request.snapshot(local=False)
+        _require_whole(cached, request)
+        notify(f"the hub is out of reach; using the cached commit {cached.folder.name} of {request.repo}")
+        return cached.folder
+    return _complete(request, info, notify)
 
 
-def _ask(request: _Request) -> Any:
-    from huggingface_hub import HfApi
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """A commit in the hub library's cache; ``listed``: what it lacks is told by the hub's own listing of it."""
 
-    return HfApi().model_info(request.repo, revision=request.revision, files_metadata=True)
+    folder: Path
+    lacks: tuple[str, ...]
+    listed: bool
 
 
-def _cached(request: _Request) -> Path | None:
-    """The cached snapshot if it holds a whole model or a weight difference."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _cached(request: _Request) -> _Cached | None:
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
         folder = request.snapshot(local=True)
+    except IncompleteSnapshotError as error:
+        folder = Path(error.snapshot_path)
     except LocalEntryNotFoundError:
         return None
-    weights = any((folder / name).exists() for name in (SINGLE, INDEX, DIFF_RECORD))
-    return folder if weights and (folder / "config.json").exists() else None
+    listing = cached_listing(request.repo, folder.name)
+    if listing is not None:
+        wanted = {name: listing[name] for name in _wanted(request, listing)}
+        return _Cached(folder, tuple(f"{name} is missing or cut short" for name in absent(folder, wanted)), True)
+    is_diff = (folder / DIFF_RECORD).is_file()  # it says itself what it is made of, when it is read
+    return _Cached(folder, () if is_diff else tuple(unlisted_faults(folder)), False)
 
 
-def _room(size: int, repo: str) -> None:
+def _require_whole(cached: _Cached, request: _Request) -> None:
+    if cached.lacks:
+        more = f" and {len(cached.lacks) - 3} more" if len(cached.lacks) > 3 else ""
+        raise InputError(
+            f"the hub is out of reach, and the cached commit {cached.folder.name[:12]} is not whole: "
+            f"{'; '.join(cached.lacks[:3])}{more}",
+            where=request.repo,
+            fix="start once with the hub in reach (without HF_HUB_OFFLINE): it fetches what is missing",
+        )
+
+
+def _complete(request: _Request, info: Any, notify: Notify) -> Path:
+    """The folder of the commit that the hub names, with every wanted file of its listing at its size."""
+    if not COMMIT.fullmatch(str(info.sha)):
+        raise InputError("the hub does not say which commit this is", where=request.repo, fix="check HF_ENDPOINT")
+    files = _kept(request, {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()})
+    pinned = _Request(request.repo, info.sha, request.wanted)
+    cached = _cached(pinned)
+    lacking = absent(cached.folder, files) if cached else list(files)
+    if lacking:
+        _announce(pinned, sum(files[name] for name in lacking), notify)
+    if cached:
+        for name in lacking:
+            forget(cached.folder / name)
+    whole = cached is not None and cached.listed and not lacking
+    folder = cached.folder if cached and whole else pinned.snapshot(local=False)  # which also keeps the listing
+    if lacking := absent(folder, files):
+        what = f"{', '.join(lacking[:3])} came with another size than the hub lists"
+        raise InputError(what, where=request.repo, fix="start again; if that does not help, tell its owner")
+    note_revision(folder, request.revision, info.sha)
+    return folder
+
+
+def _announce(request: _Request, size: int, notify: Notify) -> None:
+    """Raise MachineError where there is no room for what is fetched; say that it is."""
     from huggingface_hub import constants
 
-    need_room(Path(constants.HF_HUB_CACHE), size, f"downloading {repo}")
+    need_room(Path(constants.HF_HUB_CACHE), size, f"downloading {request.repo}")
+    notify(f"downloading {request.repo} at {request.revision} ({size / 1e9:.2f} GB)")
 
 
-def _kept(request: _Request, files: dict[str, int]) -> list[str]:
-    """The wanted files of a listing; InputError when they do not make a model that may be read."""
+def _wanted(request: _Request, names: Iterable[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
-    kept = list(filter_repo_objects(files, allow_patterns=list(request.wanted), ignore_patterns=list(UNWANTED)))
+    return list(filter_repo_objects(names, allow_patterns=list(request.wanted), ignore_patterns=list(UNWANTED)))
+
+
+def _kept(request: _Request, files: dict[str, int]) -> dict[str, int]:
+    """The wanted files of a listing; InputError when they do not make a model that may be read."""
+    kept = {name: files[name] for name in _wanted(request, files)}
     if any(name.endswith(".safetensors") for name in kept) and "config.json" in kept:
         return kept
     if "adapter_config.json" in files:
@@ -157,17 +199,6 @@ def _kept(request: _Request, files: dict[str, int]) -> list[str]:
     )
 
 
-def _unreachable(error: BaseException) -> bool:
-    """Whether the hub gave no usable answer: offline mode, no connection, a timeout or a server at fault."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    if isinstance(error, HfHubHTTPError):
-        return bool(error.response.status_code >= 500 or error.response.status_code == 429)
-    known = isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError | ConnectionError | TimeoutError)
-    # The HTTP library's own errors (its name changed between versions of the hub library).
-    return known or any(c.__name__ in ("TransportError", "RequestError") for c in type(error).__mro__)
-
-
 def _explained(error: Exception, request: _Request) -> LftError:
     from huggingface_hub import errors
 
@@ -188,7 +219,11 @@ def _explained(error: Exception, request: _Request) -> LftError:
     if isinstance(error, errors.OfflineModeIsEnabled):
         fix = "unset HF_HUB_OFFLINE to download it, or give a folder"
         return InputError("offline mode is on and the model is not in the cache", where=where, fix=fix)
-    if _unreachable(error):
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        return _explained(error.__cause__, request)
+    if trouble := server_trouble(error):
+        return InputError(f"{trouble[0]}, and the model is not in the cache", where=where, fix=trouble[1])
+    if is_unreachable(error):
         fix = "check the connection, or give a local folder or file as base.model"
         return InputError("the hub is out of reach and the model is not in the cache", where=where, fix=fix)
     if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):

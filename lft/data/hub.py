@@ -12,6 +12,7 @@ from typing import Any
 
 from lft.data.formats import KNOWN_COLUMNS
 from lft.errors import InputError
+from lft.hub_waits import ANSWER, is_unreachable, limit_waits, patiently
 
 Notify = Callable[[str], None]
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -84,7 +85,7 @@ def _builder(repo: str, revision: str | None, notify: Notify) -> Any:
     """
     import datasets
 
-    commit = _commit(repo, revision)
+    commit = _commit(repo, revision, notify)
     if commit is None:
         return _cached_builder(repo, revision, notify)
     with _hub_errors(repo, revision):
@@ -138,14 +139,16 @@ def _rows(data: Any, name: str, digest: str) -> HubRows:
     return HubRows(name, digest, columns, (data.select_columns(known) if known else data).with_format(None))
 
 
-def _commit(repo: str, revision: str | None) -> str | None:
+def _commit(repo: str, revision: str | None, notify: Notify) -> str | None:
     """The 40 hex digits that ``revision`` stands for now; None if the hub cannot be reached."""
     from huggingface_hub import HfApi
 
+    limit_waits()
+    ask = HfApi().dataset_info
     try:
-        return str(HfApi().dataset_info(repo, revision=revision, timeout=15).sha)
+        return str(patiently(lambda: ask(repo, revision=revision, timeout=ANSWER), notify).sha)
     except _failures() as error:
-        if _is_unreachable(error):
+        if is_unreachable(error):
             return None
         raise _as_input_error(error, repo, revision) from None
 
@@ -158,14 +161,6 @@ def _digest_of_files(data: Any) -> str:
     if data._indices is not None:  # rows chosen or reordered before saving
         digest.update(data._indices.column(0).to_numpy().tobytes())
     return digest.hexdigest()
-
-
-def _is_unreachable(error: Exception) -> bool:
-    """Offline mode, no route, no name, no answer in time: everything in which the hub said nothing."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    silent = isinstance(error, HTTPError) and not isinstance(error, HfHubHTTPError)
-    return silent or isinstance(error, ConnectionError | TimeoutError)
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -184,7 +179,7 @@ def _as_input_error(error: Exception, repo: str, revision: str | None = None) ->
         return InputError("the data set is gated: access has to be asked for", where=repo, fix=fix)
     if isinstance(error, RevisionNotFoundError) or said.startswith("Revision"):
         return InputError(f"no revision `{revision}`", where=repo, fix="give a commit, tag or branch of it, or none")
-    if _is_unreachable(error):
+    if is_unreachable(error):
         fix = "run once with hub access, or give a file or folder of this machine"
         return InputError("the hub cannot be reached and the data set is not in its cache", where=repo, fix=fix)
     if "scripts are no longer supported" in said:

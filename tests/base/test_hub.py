@@ -13,15 +13,18 @@ import pytest
 
 from lft.base.headers import INDEX
 from tests.hub_server import TOKEN, HubServer
+from tests.tiny import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = """
 import json, sys
 from pathlib import Path
+import lft.hub_waits
 from lft.base.resolve import resolve_base
 from lft.errors import LftError
 from lft.recipe.schema import Base
 said = []
+lft.hub_waits.ANSWER = float(sys.argv[3])
 try:
     ref = resolve_base(Base(**json.loads(sys.argv[1])), Path(sys.argv[2]), said.append)
 except LftError as error:
@@ -38,8 +41,11 @@ class Hub:
     server: HubServer
     home: Path
 
-    def resolve(self, model: str, *, token: str | None = None, offline: bool = False, **base: object) -> dict:
-        command = [sys.executable, "-c", CLIENT, json.dumps({"model": model, **base}), str(self.home / "lft")]
+    def resolve(
+        self, model: str, *, token: str | None = None, offline: bool = False, answer: float = 30, **base: object
+    ) -> dict:
+        recipe = json.dumps({"model": model, **base})
+        command = [sys.executable, "-c", CLIENT, recipe, str(self.home / "lft"), str(answer)]
         env = self.server.environment(self.home, token=token, offline=offline) | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=env, cwd=self.home, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -48,6 +54,16 @@ class Hub:
     def half_written(self) -> list[Path]:
         """Anything that a failed run left under a snapshot."""
         return [p for p in self.home.rglob("snapshots/*/*") if not p.resolve().exists()]
+
+    def cached(self, name: str) -> Path:
+        """A file of the one commit in the cache."""
+        (found,) = self.home.rglob(f"snapshots/*/{name}")
+        return found
+
+    def lose_listing(self) -> None:
+        """As if another program had fetched the files one by one."""
+        for tree in self.home.rglob("trees"):
+            shutil.rmtree(tree)
 
 
 @pytest.fixture
@@ -169,7 +185,7 @@ def test_a_server_at_fault_is_not_taken_for_a_missing_model(hub):
     hub.server.faults.broken.add("org/tiny")
     found = hub.resolve("org/tiny")
     assert found["exit"] == 3
-    assert "out of reach" in found["error"]
+    assert "out of order (status 500)" in found["error"]
 
 
 def test_remote_code_needs_a_full_commit_and_only_then_brings_python_files(hub):
@@ -191,3 +207,81 @@ def test_a_weight_difference_is_found_in_the_cache_without_network(hub):
     assert "weight difference" in fetched["error"]
     assert "weight difference" in again["error"]  # it was found, and refused for what it is
     assert any("cached commit" in line for line in again["said"])
+
+
+@pytest.fixture
+def sharded(hub, tmp_path):
+    """A cached model of several shards of which one is not there, as a killed download leaves it."""
+    shutil.rmtree(hub.server.root / "org/tiny")
+    save_tiny(hub.server.root / "org/tiny", "llama", max_shard_size="60KB")
+    commit = hub.resolve("org/tiny")["revision"]
+    lost = sorted(hub.home.rglob("snapshots/*/*.safetensors"))[1]
+    lost.resolve().unlink()
+    lost.unlink()
+    return commit, lost.name
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_offline_a_commit_that_lacks_a_shard_is_not_taken_for_whole(hub, sharded, listed):
+    commit, lost = sharded
+    if not listed:
+        hub.lose_listing()
+    for revision in (None, commit):
+        found = hub.resolve("org/tiny", offline=True, revision=revision)
+        assert found["exit"] == 3
+        assert f"the cached commit {commit[:12]} is not whole" in found["error"]
+        assert lost in found["error"]
+        assert "with the hub in reach" in found["error"]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_with_the_hub_in_reach_only_what_is_missing_is_fetched(hub, sharded, listed):
+    commit, lost = sharded
+    if not listed:
+        hub.lose_listing()
+    hub.server.requests.clear()
+    found = hub.resolve("org/tiny", revision=commit)
+    assert lost in found["files"]
+    fetched = {line.split("/")[-1].split(" ")[0] for line in hub.server.asked("GET", "/resolve/")}
+    assert fetched == {lost}
+    assert hub.resolve("org/tiny", offline=True, revision=commit)["revision"] == commit
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_cached_file_that_is_cut_short_is_named_offline_and_fetched_again_online(hub, name):
+    hub.resolve("org/tiny")
+    blob = hub.cached(name).resolve()
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-7])
+    assert f"{name} is missing or cut short" in hub.resolve("org/tiny", offline=True)["error"]
+    assert name in hub.resolve("org/tiny")["files"]
+    assert hub.cached(name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_offline_a_commit_without_a_listing_needs_configuration_weights_and_tokenizer(hub, name):
+    hub.resolve("org/tiny")
+    hub.lose_listing()
+    assert "error" not in hub.resolve("org/tiny", offline=True)
+    hub.cached(name).unlink()
+    found = hub.resolve("org/tiny", offline=True)
+    assert "is not whole" in found["error"]
+    assert name.partition(".")[0] in found["error"]
+
+
+def test_a_busy_hub_is_asked_again_when_it_says_and_not_slept_for_hours(hub):
+    hub.server.faults.statuses["org/tiny"], hub.server.faults.retry_after = [429, 429], 1
+    assert hub.resolve("org/tiny")["kind"] == "hub"
+    shutil.rmtree(hub.home / "hub")
+    hub.server.faults.statuses["org/tiny"], hub.server.faults.retry_after = [429], 3600
+    assert "start again in 3600 s" in hub.resolve("org/tiny")["error"]
+    hub.server.faults.after_info["org/tiny"] = lambda: hub.server.faults.statuses.update({"org/tiny": [429] * 40})
+    assert "start again in 3600 s" in hub.resolve("org/tiny")["error"]
+
+
+def test_a_hub_that_never_answers_is_out_of_reach_after_the_limit(hub):
+    commit = hub.resolve("org/tiny")["revision"]
+    hub.server.faults.mute.add("org/tiny")
+    assert hub.resolve("org/tiny", answer=1)["revision"] == commit
+    shutil.rmtree(hub.home / "hub")
+    assert "out of reach" in hub.resolve("org/tiny", answer=1)["error"]
