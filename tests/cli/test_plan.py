@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_slurm_prints_the_script_and_nothing_else(lft) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("#!/bin/bash\n")
     subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+
+
+def test_the_examples_of_job_scripts_are_what_the_command_prints(lft) -> None:
+    folder = ROOT / "scripts/slurm"
+    listed = re.findall(r"^\| `(\S+)` \| `lft (.+)` \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert sorted(name for name, _ in listed) == sorted(path.name for path in folder.glob("*.sbatch"))
+    for name, command in listed:
+        code, out, err = lft(*command.split())
+        assert (code, err) == (0, "")
+        assert out == (folder / name).read_text(), f"lft {command} > scripts/slurm/{name}"
 
 
 def test_this_machine_is_planned_for_when_no_hardware_is_named(lft) -> None:
