@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lft.data.formats import KNOWN_COLUMNS
-from lft.errors import InputError
+from lft.errors import InputError, MachineError
 from lft.hub_waits import ANSWER, is_unreachable, limit_waits, patiently
 
 Notify = Callable[[str], None]
@@ -126,10 +126,26 @@ def _hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
 
 def _opener(data: Any, repo: str) -> Callable[[], Iterator[dict[str, Any]]]:
     def rows() -> Iterator[dict[str, Any]]:
-        with _hub_errors(repo):
-            yield from data
+        count = 0
+        try:
+            for row in data:
+                count += 1
+                yield row
+        except _failures() as error:
+            if count and is_unreachable(error):
+                raise _lost(repo, count) from error
+            raise _as_input_error(error, repo) from None
 
     return rows
+
+
+def _lost(repo: str, rows: int) -> MachineError:
+    """The line went dead in the middle of a pass: nothing is wrong with what was asked for."""
+    return MachineError(
+        f"the hub stopped answering after {rows:,} rows of the stream",
+        where=repo,
+        fix="look at the network, or fetch the data set first: data.streaming: false",
+    )
 
 
 def _rows(data: Any, name: str, digest: str) -> HubRows:

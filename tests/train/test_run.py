@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from lft.errors import TrainingError
+from lft.errors import MachineError, TrainingError
 from lft.evaluate.answer import open_answerer
 from lft.recipe.schema import Recipe
 from lft.train.events import Step
-from lft.train.folder import RunFolder
+from lft.train.folder import RunFolder, newest_whole_checkpoint
 from lft.train.inputs import prepare_inputs
 from lft.train.run import Outcome, finetune
 from tests.tiny import save_tiny, sentences
@@ -72,7 +73,10 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(material: Path, tmp_
     outcome, _ = trained(material, tmp_path, family)
     assert outcome.result is not None
     answerer = open_answerer(outcome.folder, material / "cache", lambda _: None)
-    plain = AutoPeftModelForCausalLM.from_pretrained(outcome.result, dtype=torch.float32).eval()
+    copy = shutil.copytree(outcome.result, tmp_path / "copy")  # an adapter names no folder of the machine: say which
+    said = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**said, "base_model_name_or_path": str(material / family)}))
+    plain = AutoPeftModelForCausalLM.from_pretrained(copy, dtype=torch.float32).eval()
     ids = torch.tensor([answerer.adapted.tokenizer("the red cat [EOI]")["input_ids"]])
     with torch.no_grad():
         assert torch.allclose(plain(input_ids=ids).logits, answerer.adapted.model(input_ids=ids).logits, atol=1e-6)
@@ -127,3 +131,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_examples(
     monkeypatch.setattr(loss, "supervised_loss", lambda *a: real(*a) * float("nan"))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1, in examples \d"):
         trained(material, tmp_path, eval_every="end")
+
+
+def test_a_lack_of_memory_in_the_middle_of_a_run_says_what_is_safe_and_what_to_change(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lft.train import loss
+
+    real, calls = loss.supervised_loss, iter(range(1000))
+
+    def scarce(*arguments: Any) -> torch.Tensor:
+        if next(calls) >= 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(*arguments)
+
+    monkeypatch.setattr(loss, "supervised_loss", scarce)
+    with pytest.raises(MachineError, match="out of memory") as caught:
+        trained(material, tmp_path, eval_every="end", micro_batch_size=2, save_every=1)
+    (run,) = (tmp_path / "tiny").iterdir()
+    step = newest_whole_checkpoint(run / "checkpoints").step
+    assert f"The last checkpoint is step {step}; go on with: lft finetune --resume" in str(caught.value)
+    assert "train.micro_batch_size" in str(caught.value)

@@ -11,8 +11,10 @@ import json
 import re
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +23,11 @@ from torch.nn.functional import cross_entropy
 
 from lft.data.prompts import PromptFormat
 from lft.data.tokens import IGNORE, Encoder
-from lft.errors import InputError
+from lft.errors import InputError, MachineError
 from lft.recipe.schema import Recipe
 from lft.train import batches, loss
 from lft.train.events import Note, Step
-from lft.train.folder import RunFolder
+from lft.train.folder import RunFolder, newest_whole_checkpoint
 from lft.train.inputs import prepare_inputs
 from lft.train.run import Outcome, finetune
 from tests.examples import example
@@ -221,6 +223,31 @@ def test_a_bad_row_ends_the_run_with_its_file_and_line(material: Path, tmp_path:
     with pytest.raises(InputError) as caught:
         train(recipe(material, tmp_path, "broken"))
     assert str(caught.value.where).endswith("train.jsonl:26")
+
+
+class Dying:
+    """Rows of a hub whose line goes dead after some of them."""
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        yield from TRAIN * 4
+        raise ConnectionError("no route to host")
+
+
+def test_a_hub_that_is_lost_in_the_middle_of_a_run_is_one_message_with_the_last_checkpoint(
+    material: Path, tmp_path: Path, train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lft.data import hub, prepare
+
+    monkeypatch.setattr(prepare, "SHARD", WINDOW)
+    builder = SimpleNamespace(hash="c" * 40, as_streaming_dataset=lambda: {"train": Dying()})
+    monkeypatch.setattr(hub, "_builder", lambda *_: builder)
+    asked = recipe(material, tmp_path, "flawed", save_every=1)
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"train": "org/data"})})
+    with pytest.raises(MachineError, match=r"the hub stopped answering after 120 rows of the stream") as caught:
+        train(asked)
+    step = newest_whole_checkpoint(only_run(tmp_path) / "checkpoints").step
+    assert f"The last checkpoint is step {step}; go on with: lft finetune --resume" in str(caught.value)
+    assert "data.streaming: false" in str(caught.value)
 
 
 def test_a_stream_is_not_kept_and_its_validation_split_does_not_fetch_it(material: Path, tmp_path: Path) -> None:
