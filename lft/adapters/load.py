@@ -12,6 +12,7 @@ from lft.base.binding import Binding
 from lft.base.device import device_and_dtype
 from lft.base.fingerprint import fingerprint
 from lft.base.load import load_model
+from lft.base.places import or_remembered, recorded_base
 from lft.base.quantize import quantization
 from lft.base.resolve import BaseRef, resolve_base
 from lft.errors import InputError
@@ -30,7 +31,12 @@ class Adapted:
 
 
 def load_adapted(
-    folder: Path, cache: Path, notify: Callable[[str], None], quantized: bool = True, find: Find = nowhere
+    folder: Path,
+    cache: Path,
+    notify: Callable[[str], None],
+    quantized: bool = True,
+    find: Find = nowhere,
+    base: str | None = None,
 ) -> Adapted:
     """Load the base that an adapter names, the adapters that it was trained on, and the adapter; or a stack's.
 
@@ -41,6 +47,7 @@ def load_adapted(
         quantized: quantize the base as it was at training (the adapter learned to work with its rounding); False puts
             the adapter on the base as it is stored.
         find: asked for an adapter below it that is not where it was (a registry).
+        base: where its base is, if not where it was.
 
     Raises:
         InputError: the folder is not whole, the base is not the one it was trained on, or an adapter below is gone or
@@ -52,13 +59,15 @@ def load_adapted(
     binding = Binding.load(folder)
     require_whole(folder, "the adapter")
     placement = device_and_dtype("auto")
-    wanted = _base(binding, quantized, placement.device)
-    base = resolve_base(wanted, cache, notify)
-    identity = fingerprint(base.folder, cache)
+    named = (base, None) if base else recorded_base(binding, folder, cache)
+    wanted = _base(binding, named, quantized, placement.device)
+    ref = resolve_base(wanted, cache, notify)
+    identity = fingerprint(ref.folder, cache)
     binding.require(identity, where=str(folder))
-    lowers = recorded_adapters(binding, identity, folder, find)
+    ref.remember(cache, identity.weights)
+    lowers = recorded_adapters(binding, identity, folder, or_remembered(find, cache))
     stored = quantization(wanted, placement)
-    model = load_model(base, placement.dtype, placement.device, notify=notify, quantization=stored)
+    model = load_model(ref, placement.dtype, placement.device, notify=notify, quantization=stored)
     tokenizer = _tokenizer(folder)
     _grow(model, binding, tokenizer)
     floor = put_below(model, lowers, tokenizer)
@@ -84,13 +93,14 @@ def load_tuned(folder: Path, notify: Callable[[str], None]) -> Adapted:
     return Adapted(model.eval(), _tokenizer(folder), binding, folder)
 
 
-def _base(binding: Binding, quantized: bool, device: str) -> Base:
+def _base(binding: Binding, named: tuple[str, str | None], quantized: bool, device: str) -> Base:
+    model, revision = named
     if not quantized:
-        return Base(model=binding.base, revision=binding.revision)
+        return Base(model=model, revision=revision)
     fits = not (device == "cpu" and binding.compute_dtype == "float16")  # what a GPU computed in, a CPU may not
     return Base(
-        model=binding.base,
-        revision=binding.revision,
+        model=model,
+        revision=revision,
         quantize=binding.quantize,
         double_quant=binding.double_quant,
         compute_dtype=binding.compute_dtype if fits else "auto",

@@ -15,6 +15,7 @@ from typing import Any
 
 from lft.base.binding import Below, Binding
 from lft.base.fingerprint import Fingerprint
+from lft.base.places import folder_name
 from lft.base.rows import Rows, put_rows
 from lft.errors import InputError
 from lft.files import require_whole, sha256
@@ -41,9 +42,14 @@ class Lower:
     digest: str
     share: Below = _WHOLE
 
+    @property
+    def name(self) -> str:
+        """What others may call it: the name it was trained under, else that of its folder."""
+        return folder_name(self.binding.name or self.folder)
+
     def record(self) -> Below:
         """What the adapter above writes down about it."""
-        return replace(self.share, path=str(self.folder.resolve()), weights=self.digest)
+        return replace(self.share, path=self.name, weights=self.digest)
 
 
 def adapter_folder(written: str | Path) -> Path:
@@ -105,7 +111,7 @@ def recorded_folder(below: Below, where: Path, find: Find) -> Path:
         raise InputError(
             f"it was trained on top of an adapter that is gone: {below.path}",
             where=str(where),
-            fix="put that adapter back to its place, or add it to the registry",
+            fix="add it to the registry where it lies now: lft adapters add FOLDER",
         )
     return folder
 

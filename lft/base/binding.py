@@ -32,7 +32,8 @@ _SINCE_3: dict[str, Any] = {"stack": ""}
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """An adapter under another: where it was (from the folder that says so), and the sha256 of its weights.
+    """An adapter under another: the sha256 of its weights, and ``path``: its name for people (./name), in a registry's
+    stack the folder beside it.
 
     What it adds is multiplied with ``weight`` in its ``layers`` ("0-11,16"; empty for all). ``sum`` numbers the
     weighted sum that it is part of, 0 for none: of a sum the rows of tokens are summed too, as the weights say where
@@ -61,14 +62,15 @@ class Below:
 class Binding:
     """An adapter's base and origin.
 
-    ``weights`` and ``tokenizer`` are the base's content fingerprints (of the base as it is stored, whether it was
-    quantized in memory or not); ``rows`` are the embedding rows that the adapter was trained with (more than the base's
-    where a token was added); ``tags`` are the recipe's. ``below`` lists adapters that it was trained on, lowest first.
-    ``quantize``, ``double_quant`` and ``compute_dtype`` are the recipe's: an adapter learned to work with the rounding
-    of that base, so it is put on the same by default. ``config`` is what the base's config.json says about its function
-    (``lft.base.configuration``; empty where it was not recorded), and ``name`` the adapter's own, from
-    ``output.adapter``. A ``stack`` (a weighted sum; a chain: the order means something) has no weights of its own, only
-    the adapters ``below``.
+    ``base`` is a hub id, ``package://name`` or ``./name`` of a folder or file, which is no place of the machine that
+    trained it (``lft.base.places``). ``weights`` and ``tokenizer`` are the base's content fingerprints (of the base as
+    it is stored, whether it was quantized in memory or not); ``rows`` are the embedding rows that the adapter was
+    trained with (more than the base's where a token was added); ``tags`` are the recipe's. ``below`` lists adapters
+    that it was trained on, lowest first. ``quantize``, ``double_quant`` and ``compute_dtype`` are the recipe's: an
+    adapter learned to work with the rounding of that base, so it is put on the same by default. ``config`` is what the
+    base's config.json says about its function (``lft.base.configuration``; empty where it was not recorded), and
+    ``name`` the adapter's own, from ``output.adapter``. A ``stack`` (a weighted sum; a chain: the order means
+    something) has no weights of its own, only the adapters ``below``.
     """
 
     base: str

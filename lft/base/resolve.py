@@ -12,6 +12,7 @@ from lft.base.gguf import converted
 from lft.base.headers import read_headers
 from lft.base.hub import DIFF_RECORD, fetch
 from lft.base.package import SCHEME, package_model
+from lft.base.places import folder_name, remember
 from lft.errors import InputError, RecipeError
 from lft.recipe.schema import Base
 
@@ -30,6 +31,16 @@ class BaseRef:
     folder: Path
     revision: str | None
     trust_remote_code: bool
+
+    @property
+    def public(self) -> str:
+        """What others may call it: hub id or package; of a file or folder its own name."""
+        return self.written if self.kind in ("hub", "package") else folder_name(self.written)
+
+    def remember(self, cache: Path, weights: str) -> None:
+        """Keep where a base of this machine lies, by the fingerprint of its weights."""
+        if self.kind in ("folder", "gguf"):
+            remember(cache, weights, Path(self.written).expanduser())
 
 
 def resolve_base(base: Base, cache: Path, notify: Notify) -> BaseRef:

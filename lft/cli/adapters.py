@@ -318,6 +318,7 @@ def verify(
     """Check the files of an adapter, who signed them, and whether it belongs on a base."""
     from lft.adapters.fit import BaseSide
     from lft.adapters.store.checkout import finder
+    from lft.base.places import or_remembered
     from lft.base.resolve import resolve_base
     from lft.cli.adapters_sign import check_signatures
     from lft.cli.adapters_verify import verify as check
@@ -330,7 +331,7 @@ def verify(
     if base is not None:
         ref = resolve_base(Base(model=base), cache_folder(), typer.echo)
         side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
-    check(folder, side, allow_mismatch, cache_folder(), finder(store))
+    check(folder, side, allow_mismatch, cache_folder(), or_remembered(finder(store), cache_folder()))
 
 
 for command in (advise, merge, stack, export, sign, pull, push, lock, gc, fsck, reindex):

@@ -96,12 +96,13 @@ def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
     from lft.adapters.store.checkout import finder
     from lft.adapters.store.layout import open_store
     from lft.base.fingerprint import Fingerprint, fingerprint
+    from lft.base.places import or_remembered
     from lft.base.resolve import resolve_base
     from lft.recipe.schema import Base
 
     allow = level_of(allow_mismatch) if allow_mismatch is not None else None
     store = open_store(registry_folder())
-    folder, find = folder_of(written, store), finder(store)
+    folder, find = folder_of(written, store), or_remembered(finder(store), cache_folder())
     adapter = open_stack(folder, find) if is_stack(folder) else open_adapter(folder)
     named = Base(model=base) if base is not None else _recorded(adapter)
     ref = resolve_base(named, cache_folder(), typer.echo)
@@ -114,6 +115,7 @@ def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
                 word = "not known" if rung.passed is None else "tolerated"
                 typer.echo(f"{word}: L{rung.level} {rung.name}: {rung.why}")
     identity = fingerprint(ref.folder, cache_folder())
+    ref.remember(cache_folder(), identity.weights)
     if allow is not None and adapter.binding is not None:  # what lies below was bound to the base of training
         identity = Fingerprint(adapter.binding.weights, adapter.binding.tokenizer)
     stacked = with_below(adapter, ref.folder, identity, find)
@@ -124,11 +126,13 @@ def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
 
 
 def _recorded(adapter: Adapter) -> Base:
+    from lft.base.places import recorded_base
     from lft.errors import RecipeError
     from lft.recipe.schema import Base
 
     if adapter.binding is not None:
-        return Base(model=adapter.binding.base, revision=adapter.binding.revision)
+        model, revision = recorded_base(adapter.binding, adapter.folder, cache_folder())
+        return Base(model=model, revision=revision)
     raise RecipeError(
         f"this adapter was not made by lft, and a base is not fetched because a file names it "
         f"({adapter.configuration.base or 'it names none'})",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lft.cli.adapters_common import few, folder_of, opened, printable
+from lft.cli.common import cache_folder
 
 if TYPE_CHECKING:
     from lft.adapters.stacking import How, Kind, Part, Piece
@@ -46,7 +47,7 @@ def stack(
     pieces = _pieces(what, chain=chain)
     store = opened()
     kind: Kind = "chain" if chain else "stack"
-    parts = parts_of(pieces, kind, how, place_in(store, lambda text: folder_of(text, store)))
+    parts = parts_of(pieces, kind, how, place_in(store, lambda text: folder_of(text, store), cache_folder()))
     whose = _whose(files_of, pieces, parts, store) if files_of else None
     stored, new = add_stack(store, parts, kind, name, version, whose)
     print(f"{stored}: {'added' if new else 'was there already'} ({kind}, sha256:{stored.digest[:12]})")

@@ -79,7 +79,8 @@ def _with_folders(recipe: Recipe) -> Recipe:
     from lft.adapters.store.layout import open_store
 
     store = open_store(registry_folder())
-    folders = stack_folders([on_hand(text, store, typer.echo) for text in recipe.method.on_top_of], store)
+    written = [on_hand(text, store, typer.echo) for text in recipe.method.on_top_of]
+    folders = stack_folders(written, store, cache_folder())
     return recipe.model_copy(update={"method": recipe.method.model_copy(update={"on_top_of": folders})})
 
 

@@ -28,6 +28,9 @@ AdapterOption = Annotated[
         help="an adapter's folder, or its name in the registry; several are active together: --adapter a*0.7 ...",
     ),
 ]
+BaseOption = Annotated[
+    str | None, typer.Option(help="the adapter's base (folder or hub id), where it is not found by itself")
+]
 TokensOption = Annotated[int, typer.Option(min=1, help="longest answer, in tokens")]
 TopPOption = Annotated[float, typer.Option(min=0.0, max=1.0, help="nucleus sampling")]
 TemperatureOption = Annotated[float, typer.Option(min=0.01, help="sampling temperature")]
@@ -40,6 +43,7 @@ def generate(
     prompt: Annotated[str | None, typer.Argument(help="the instruction")] = None,
     run: RunOption = None,
     adapter: AdapterOption = None,
+    base: BaseOption = None,
     max_new_tokens: TokensOption = 512,
     top_p: TopPOption = 0.9,
     temperature: TemperatureOption = 1.0,
@@ -69,7 +73,7 @@ def generate(
     from lft.evaluate.answer import read_prompts
 
     asked = read_prompts(prompts) if prompts else None
-    answerer = _open(run, adapter)
+    answerer = _open(run, adapter, base)
     if asked is not None and output is not None:
         _answer_file(answerer, asked, output, decoding, batch_size)
     else:
@@ -79,6 +83,7 @@ def generate(
 def chat(
     run: RunOption = None,
     adapter: AdapterOption = None,
+    base: BaseOption = None,
     max_new_tokens: TokensOption = 512,
     top_p: TopPOption = 0.9,
     temperature: TemperatureOption = 1.0,
@@ -92,7 +97,7 @@ def chat(
     quiet_libraries()
     from lft.data.example import Turn
 
-    answerer = _open(run, adapter)
+    answerer = _open(run, adapter, base)
     if not answerer.holds_history:
         typer.echo(f"the format {answerer.form.name} holds one turn: each message is answered by itself", err=True)
     history: tuple[Turn, ...] = ()
@@ -143,7 +148,7 @@ def _one_source(run: Path | None, adapter: list[str] | None) -> None:
         )
 
 
-def _open(run: Path | None, adapters: list[str] | None) -> Answerer:
+def _open(run: Path | None, adapters: list[str] | None, base: str | None) -> Answerer:
     from lft.adapters.stacking import piece_of
     from lft.adapters.store.checkout import finder
     from lft.adapters.store.layout import open_store
@@ -155,9 +160,9 @@ def _open(run: Path | None, adapters: list[str] | None) -> Answerer:
     store = open_store(registry_folder())
     pieces = [piece_of(text) for text in adapters or ()]
     if len(pieces) > 1 or not all(piece.plain for piece in pieces):
-        return _open_together(pieces, store)
+        return _open_together(pieces, store, base)
     folder = run or _folder_of(pieces[0].ref, store)
-    return open_answerer(folder, cache_folder(), _say, finder(store))
+    return open_answerer(folder, cache_folder(), _say, finder(store), base)
 
 
 def _folder_of(written: str, store: Store) -> Path:
@@ -165,7 +170,7 @@ def _folder_of(written: str, store: Store) -> Path:
     return path if path.is_dir() else folder_of(written, store)  # a folder may hold a whole model too
 
 
-def _open_together(pieces: list[Piece], store: Store) -> Answerer:
+def _open_together(pieces: list[Piece], store: Store, base: str | None) -> Answerer:
     """Several adapters as a stack that nobody keeps: a chain where each is whole, else a weighted sum."""
     import tempfile
 
@@ -176,14 +181,14 @@ def _open_together(pieces: list[Piece], store: Store) -> Answerer:
     from lft.files import new_folder
 
     chain = all(piece.plain for piece in pieces)
-    place = place_in(store, lambda text: folder_of(text, store))
+    place = place_in(store, lambda text: folder_of(text, store), cache_folder())
     parts = in_place(parts_of(pieces, "chain" if chain else "stack", "mean", place))
     if odd := averaged(parts):
         _say(f"the weights do not sum to 1: the rows of {', '.join(odd)} are the mean of the adapters' own")
     with tempfile.TemporaryDirectory(prefix="lft-stack-") as home:
         with new_folder(Path(home) / "stack") as draft:
             write_stack(parts, "chain" if chain else "stack", draft, files_of=parts[-1].ref if chain else None)
-        return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store))
+        return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store), base)
 
 
 def _say(text: str) -> None:

@@ -51,7 +51,9 @@ class Answerer:
         )
 
 
-def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None], find: Find = nowhere) -> Answerer:
+def open_answerer(
+    folder: Path, cache: Path, notify: Callable[[str], None], find: Find = nowhere, base: str | None = None
+) -> Answerer:
     """The model of a run's folder, of an adapter's folder, or of a fully tuned model's folder.
 
     Args:
@@ -59,6 +61,7 @@ def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None], find
         cache: where converted bases and fingerprints are kept.
         notify: told what takes long.
         find: asked for an adapter below it that is not where it was (a registry).
+        base: where the adapter's base is, if not where it was.
 
     Raises:
         InputError: there is no finished adapter or model, or it does not belong to its base any more.
@@ -72,7 +75,7 @@ def open_answerer(folder: Path, cache: Path, notify: Callable[[str], None], find
         )
     tuned = made or folder
     whole = (tuned / "config.json").is_file()
-    adapted = load_tuned(tuned, notify) if whole else load_adapted(tuned, cache, notify, find=find)
+    adapted = load_tuned(tuned, notify) if whole else load_adapted(tuned, cache, notify, find=find, base=base)
     form = PromptFormat.from_json((adapted.folder / PROMPT_FILE).read_text(encoding="utf-8"))
     return Answerer(adapted, form)
 

@@ -33,11 +33,24 @@ PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True)
+class LockedBelow:
+    """An adapter below: its name for people, the sha256 of its weights, and how much of it (``0.7``, ``0.7[0-11]``)."""
+
+    name: str
+    weights: str
+    share: str
+
+    def __str__(self) -> str:
+        return f"{self.name.removeprefix('./')} ({self.weights[:12]}) x {self.share}"
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """All that decides a run's result.
 
     ``recipe`` is a digest of all that the recipe says but for where it runs; ``weights`` and ``tokenizer`` are content
-    fingerprints of the base; ``data`` and ``validation`` are content hashes. ``devices`` is the number of processes.
+    fingerprints of the base; ``data`` and ``validation`` are content hashes. ``adapters_below`` are digests, lowest
+    first, and ``below`` says more of the same (empty in older locks). ``devices`` is the number of processes.
     """
 
     base: str
@@ -57,12 +70,23 @@ class Lock:
     config: str = ""  # digest of what the base's config.json says
     engine: str = "none"
     devices: int = 1
+    below: tuple[LockedBelow, ...] = ()
+
+    @property
+    def shares_below(self) -> tuple[str, ...] | str:
+        """How much of each adapter below took part; "" where that was not recorded."""
+        return tuple(one.share for one in self.below) or ""
+
+    @property
+    def stack(self) -> tuple[str, ...]:
+        """The adapters below for people, lowest first: name, short digest, weight."""
+        return tuple(map(str, self.below)) or tuple(digest[:12] for digest in self.adapters_below)
 
     def changes(self, other: Lock) -> list[str]:
         """Names of the parts in which two locks differ and that would change the numbers."""
         fields = (
             "recipe", "weights", "config", "tokenizer", "data", "validation", "seed", "device", "dtype",
-            "adapters_below", "packages",
+            "adapters_below", "shares_below", "packages",
         )  # fmt: skip
         known = [name for name in fields if getattr(self, name) != ""]  # older locks lack some
         return [name for name in known if getattr(self, name) != getattr(other, name)]
@@ -148,7 +172,8 @@ class RunFolder:
         """
         try:
             saved = json.loads((self.path / "lock.json").read_text(encoding="utf-8"))
-            return Lock(**{**saved, "adapters_below": tuple(saved["adapters_below"])})
+            below = tuple(LockedBelow(**one) for one in saved.get("below", ()))
+            return Lock(**{**saved, "adapters_below": tuple(saved["adapters_below"]), "below": below})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"lock.json cannot be read ({error})", where=str(self.path)) from None
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from lft.base.attach import lower_adapters
+from lft.base.attach import Lower, lower_adapters, nowhere
 from lft.base.device import Placement, device_and_dtype
 from lft.base.fingerprint import Fingerprint, fingerprint
 from lft.base.load import is_encoder_decoder, load_config, load_tokenizer
+from lft.base.places import or_remembered, remember
 from lft.base.positions import beyond_training, require_positions
 from lft.base.resolve import BaseRef, resolve_base
 from lft.base.tokens import extend_tokenizer
@@ -35,7 +36,7 @@ from lft.recipe.schema import Base, Launch, Output, Recipe
 from lft.train.arguments import total_steps
 from lft.train.batches import PackedRows, StreamedRows
 from lft.train.events import Note, Report
-from lft.train.folder import Lock, package_versions, python_version
+from lft.train.folder import Lock, LockedBelow, package_versions, python_version
 from lft.train.record import SplitCounts
 
 
@@ -60,6 +61,7 @@ class Inputs:
     plan: BatchPlan
     rows: PackedRows | StreamedRows
     validation: PackedRows | None
+    below: tuple[Lower, ...]  # adapters kept active and frozen, lowest first
     lock: Lock
     notes: tuple[str, ...]  # what was told while they were prepared, for the run's log
     questions: tuple[Question, ...]  # of the validation split, for evaluation by generation
@@ -105,10 +107,20 @@ def prepare_inputs(recipe: Recipe, cache: Path, report: Report, pinned: Lock | N
     _require_positions(recipe, load_config(base), (rows, validation), tokenizer, form, note)
     questions = _questions(recipe, tokenizer, form, cache)
     identity = fingerprint(base.folder, cache)
-    lock = _lock(recipe, base, identity, placement, data, checked)
+    below = _below(recipe, base, identity, cache)
+    lock = _lock(recipe, base, identity, placement, data, checked, below)
     return Inputs(
-        recipe, base, identity, tokenizer, form, placement, plan, rows, validation, lock, tuple(notes), questions
+        recipe, base, identity, tokenizer, form, placement, plan, rows, validation, below, lock, tuple(notes), questions
     )
+
+
+def _below(recipe: Recipe, base: BaseRef, identity: Fingerprint, cache: Path) -> tuple[Lower, ...]:
+    """The adapters below; where they and the base lie is kept for whoever uses what is trained here."""
+    base.remember(cache, identity.weights)
+    found = lower_adapters(recipe.method.on_top_of, identity, or_remembered(nowhere, cache))
+    for one in found:
+        remember(cache, one.digest, one.folder)
+    return found
 
 
 def _fitting_rows(recipe: Recipe, base: BaseRef, placement: Placement) -> int | None:
@@ -232,7 +244,13 @@ def describe(part: str, packed: PackedRows, capacity: int | None) -> str:
 
 
 def _lock(
-    recipe: Recipe, base: BaseRef, identity: Fingerprint, placement: Placement, data: str, validation: str | None
+    recipe: Recipe,
+    base: BaseRef,
+    identity: Fingerprint,
+    placement: Placement,
+    data: str,
+    validation: str | None,
+    below: tuple[Lower, ...],
 ) -> Lock:
     return Lock(
         base=base.written,
@@ -245,13 +263,14 @@ def _lock(
         device=placement.device,
         dtype=str(placement.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        adapters_below=tuple(one.digest for one in lower_adapters(recipe.method.on_top_of, identity)),
+        adapters_below=tuple(one.digest for one in below),
         packages=package_versions(),
         python=python_version(),
         recipe=_digest(recipe),
         config=identity.config_digest,
         engine=recipe.launch.engine,
         devices=recipe.launch.gpus * recipe.launch.nodes,
+        below=tuple(LockedBelow(one.name, one.digest, one.share.share) for one in below),
     )
 
 

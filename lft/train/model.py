@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 import lft
-from lft.base.attach import lower_adapters
 from lft.base.binding import Binding
 from lft.base.load import load_model
 from lft.base.quantize import quantization
@@ -91,7 +90,6 @@ def subject(inputs: Inputs, world: World, checkpoint: Path | None, report: Repor
         RecipeError, InputError, MachineError: it cannot be; nothing was written.
     """
     recipe, placement, note = inputs.recipe, inputs.placement, noter(report)
-    lower = lower_adapters(recipe.method.on_top_of, inputs.identity)
     stored = quantization(recipe.base, placement)
     note(f"loading {inputs.base.written} ({placement.reason})" + (f", {stored}" if stored else ""))
     model = load_model(inputs.base, _dtype(inputs), _device(inputs, world), notify=note, quantization=stored)
@@ -108,14 +106,14 @@ def subject(inputs: Inputs, world: World, checkpoint: Path | None, report: Repor
             token_training(model, added) if added.ids else {},
             steps=inputs.steps,
             rows=calibration_rows(inputs.rows, looked_at),
-            below=lower,
+            below=inputs.below,
             tokenizer=inputs.tokenizer,
             resume=checkpoint,
             notify=note,
         )
     attach_loss(model)
     report(Note(f"{recipe.method.kind} on {tuned}"))
-    binding = _binding(inputs, tuned.model, tuple(one.record() for one in lower))
+    binding = _binding(inputs, tuned.model, tuple(one.record() for one in inputs.below))
     return Subject(inputs, tuned, binding)
 
 
@@ -147,12 +145,12 @@ def _device(inputs: Inputs, world: World) -> str:
 def _binding(inputs: Inputs, model: Any, below: tuple[Any, ...]) -> Binding:
     recipe = inputs.recipe
     if recipe.method.kind != "full":
-        # What plain `peft` loads the base from: the hub's name, or the folder on this machine.
+        # What plain `peft` loads the base from, where it can: a folder of this machine is nobody else's business.
         config = model.peft_config["default"]
-        config.base_model_name_or_path = inputs.base.written if inputs.base.kind == "hub" else str(inputs.base.folder)
+        config.base_model_name_or_path = inputs.base.written if inputs.base.kind == "hub" else None
         config.revision = inputs.base.revision
     return Binding(
-        base=inputs.base.written,
+        base=inputs.base.public,
         revision=inputs.base.revision,
         weights=inputs.identity.weights,
         tokenizer=inputs.identity.tokenizer,

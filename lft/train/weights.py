@@ -45,6 +45,8 @@ def save_weights(model: Any, folder: Path, initial: Mapping[str, torch.Tensor], 
     tensors = adapter_state(model)
     if initial and not checkpoint:
         tensors, config = as_plain_lora(tensors, config, initial)
+    if not checkpoint and getattr(config, "tokenizer_name_or_path", None):
+        _forget_text(config)
     _write(folder / WEIGHTS, tensors)
     config.inference_mode = True
     config.save_pretrained(str(folder))
@@ -52,6 +54,14 @@ def save_weights(model: Any, folder: Path, initial: Mapping[str, torch.Tensor], 
         _write(folder / TRAINING, training_state(model))
         if initial:
             _write(folder / INITIAL, dict(initial))
+
+
+def _forget_text(config: Any) -> None:
+    """Leave out the text that prompts began as, and the tokenizer that read it: only training needs them."""
+    from peft import PromptTuningInit
+
+    config.prompt_tuning_init = PromptTuningInit.RANDOM
+    config.prompt_tuning_init_text = config.tokenizer_name_or_path = config.tokenizer_kwargs = None
 
 
 def adapter_state(model: Any) -> Tensors:

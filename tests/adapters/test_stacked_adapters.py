@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from peft import PeftModel
 
 import lft
 from lft.adapters.load import load_adapted
-from lft.base.attach import Lower, adapter_folder, lower_adapters
+from lft.base.attach import Lower, adapter_folder, lower_adapters, nowhere
 from lft.base.binding import Below, Binding
 from lft.base.fingerprint import Fingerprint, fingerprint
 from lft.base.load import load_model, load_tokenizer
+from lft.base.places import or_remembered, remember
 from lft.base.quantize import Quantization
 from lft.base.resolve import resolve_base
 from lft.base.tokens import add_tokens, token_training
@@ -47,6 +49,15 @@ def identity(folder: Path) -> Fingerprint:
     return fingerprint(folder / "base", folder / "cache")
 
 
+def below_of(folder: Path, written: Sequence[str | Path]) -> tuple[Lower, ...]:
+    """As a run finds them, and keeps where they lie."""
+    cache = folder / "cache"
+    found = lower_adapters(written, identity(folder), or_remembered(nowhere, cache))
+    for one in found:
+        remember(cache, one.digest, one.folder)
+    return found
+
+
 def fresh(folder: Path, tokens: tuple[str, ...] = ("[EOI]",), kind: Quantization | None = None) -> tuple[Any, Any, Any]:
     ref = resolve_base(Base(model=str(folder / "base")), folder / "cache", lambda _: None)
     model, tokenizer = load_model(ref, torch.float32, "cpu", quantization=kind), load_tokenizer(ref)
@@ -73,7 +84,7 @@ def trained(folder: Path, lowers: tuple[Lower, ...], seed: int, method: Method, 
 def adapter(
     folder: Path, name: str, seed: int, below: tuple[str, ...] = (), method: Method | None = None, **also: Any
 ) -> Tuned:
-    lowers = lower_adapters([folder / path for path in below], identity(folder))
+    lowers = below_of(folder, [folder / path for path in below])
     tuned, tokenizer = trained(folder, lowers, seed, method or Method(r=4, alpha=8.0, dropout=0.3), **also)
     draft = folder / name
     draft.mkdir()
@@ -177,7 +188,8 @@ def test_a_lower_adapter_that_changed_or_is_gone_is_an_error(world: Path, tmp_pa
         load_adapted(folder / "top", world / "cache", lambda _: None)
     shutil.rmtree(folder / "low")
     with pytest.raises(InputError, match="on top of an adapter that is gone"):
-        load_adapted(folder / "top", world / "cache", lambda _: None)
+        load_adapted(folder / "top", tmp_path / "cache", lambda _: None)
+    load_adapted(folder / "top", world / "cache", lambda _: None)  # the same is still where it was last seen
 
 
 def test_a_lower_adapter_of_another_base_is_an_error(world: Path) -> None:

@@ -289,7 +289,12 @@ def test_an_adapter_below_is_found_by_its_weights_when_its_folder_is_gone(tmp_pa
     low_folder, top_folder = store.checkouts / low.digest, adapter_folder_of("lft/top", store)
     assert finder(store)(low.manifest.weights) == low_folder
     assert folder_with_weights(store, "0" * 64) is None
-    assert stack_folders(["lft/top", str(there)], store) == (str(low_folder), str(top_folder), str(there))
+    folders = stack_folders(["lft/top", str(there)], store, tmp_path / "cache")
+    assert folders == (
+        str(low_folder),
+        str(top_folder),
+        str(there),
+    )
 
 
 def test_the_manifest_of_equal_adapters_is_equal_on_every_machine(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_checkout_is_what_plain_peft_loads(world: Path, store: Store) -> None:
 
 
 def test_training_on_top_of_a_name_finds_all_that_lies_below_it(world: Path, store: Store) -> None:
-    folders = stack_folders(["lft/top"], store)
+    folders = stack_folders(["lft/top"], store, world / "cache")
     assert [Path(folder).parent for folder in folders] == [store.checkouts] * 2
     lowers = lower_adapters(folders, identity(world))
     assert [lower.folder for lower in lowers] == [folder_of(store, "lft/low"), folder_of(store, "lft/top")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,8 @@ def test_an_interrupted_run_on_a_stack_goes_on_bit_for_bit(
     assert weights(resumed.result) == weights(whole.result)
     assert sorted(one.share for one in Binding.load(resumed.result).below) == ["-0.5", "1.5[0]"]
     assert Binding.load(resumed.result).below[0].sum == 1
+    lock = folder.read_lock()
+    assert sorted(one.share for one in lock.below) == ["-0.5", "1.5[0]"]
+    other = replace(lock, below=tuple(replace(one, share="2") for one in lock.below))
+    assert lock.changes(other) == ["shares_below"]  # the same adapters, and another run
+    assert replace(lock, below=()).changes(other) == []  # older locks do not say

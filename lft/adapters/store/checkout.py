@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from lft.adapters.store.names import reference
 from lft.adapters.store.versions import Stored, by_digest, versions
 from lft.base.attach import Find, adapter_folder
 from lft.base.binding import Below, Binding
+from lft.base.places import remember, remembered
 from lft.errors import InputError
 from lft.files import MANIFEST, new_folder
 
@@ -92,42 +92,42 @@ def finder(store: Store) -> Find:
     return lambda weights: folder_with_weights(store, weights)
 
 
-def stack_folders(written: Sequence[str], store: Store) -> tuple[str, ...]:
-    """The folders of ``method.on_top_of``, lowest first, with those below them that are not where they were.
+def stack_folders(written: Sequence[str], store: Store, cache: Path) -> tuple[str, ...]:
+    """The folders of ``method.on_top_of``, lowest first, with those below them that the registry has.
+
+    Args:
+        written: folders or names.
+        store: the registry.
+        cache: where training looks for an adapter that lies in part below another (``lft.base.places``).
 
     Raises:
         InputError: one is neither a folder nor in the registry.
     """
     found: list[str] = []
     named: set[str] = set()
-    for text in written:
-        folder = adapter_folder_of(text, store)
+    folders = [adapter_folder_of(text, store) for text in written]
+    asked = {folder.resolve() for folder in folders}
+    for text, folder in zip(written, folders, strict=True):
         binding = Binding.load(folder)
         if binding.stack:
             named.update(below.weights for below in binding.below)
         for below in () if binding.stack else binding.below:
-            known = None if below.weights in named else _elsewhere(below, text, store)
-            found += [str(known)] if known else []
+            known = None if below.weights in named else _elsewhere(below, store, cache)
+            found += [str(known)] if known and known.resolve() not in asked else []
         found.append(text if Path(os.path.expanduser(text)).is_dir() else str(folder))  # a path stays as it was written
     return tuple(dict.fromkeys(found))
 
 
-def _elsewhere(below: Below, upper: str, store: Store) -> Path | None:
-    """Where an adapter below another is now, if it is not where it was (a checkout that was swept is made again)."""
+def _elsewhere(below: Below, store: Store, cache: Path) -> Path | None:
+    """Where an adapter below another is, to be named before it; None where training finds it by itself, or nobody."""
     path = Path(below.path)
-    if path.parent.absolute() == store.checkouts.absolute() and _CHECKOUT.fullmatch(path.name):
-        with suppress(InputError):
-            materialise(store, path.name)
-    if path.is_dir():
+    if path.is_absolute() and path.is_dir():
         return None
-    known = folder_with_weights(store, below.weights)
-    if known and below.share != "1":
-        raise InputError(
-            f"it lies on {below.share} of an adapter that is not where it was: {below.path}",
-            where=upper,
-            fix="name the stack that it was trained on before it in method.on_top_of",
-        )
-    return known
+    known = folder_with_weights(store, below.weights) or remembered(cache, below.weights)
+    if known is None or below.share == "1":
+        return known
+    remember(cache, below.weights, known)  # named by itself it would be there whole
+    return None
 
 
 def _named(store: Store, written: str) -> Stored:

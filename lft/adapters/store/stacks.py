@@ -18,12 +18,14 @@ from lft.adapters.store.manifest import File, Lineage, Manifest, Parent
 from lft.adapters.store.names import full_name, version_key
 from lft.adapters.store.versions import Stored, by_digest
 from lft.base.binding import Binding
+from lft.base.places import or_remembered
 from lft.errors import InputError
 
 
-def place_in(store: Store, folder_of: Callable[[str], Path]) -> Place:
-    """Where the parts of a stack are found: in a registry, or wherever ``folder_of`` says."""
-    return Place(folder_of, finder(store), store.checkouts, lambda digest: str(by_digest(store, digest)))
+def place_in(store: Store, folder_of: Callable[[str], Path], cache: Path | None = None) -> Place:
+    """Where the parts of a stack are found: by ``folder_of``, in a registry, or where a cache last saw them."""
+    find = or_remembered(finder(store), cache) if cache else finder(store)
+    return Place(folder_of, find, store.checkouts, lambda digest: str(by_digest(store, digest)))
 
 
 def add_stack(
