@@ -48,7 +48,7 @@ def _lock(lock: Lock) -> dict[str, str]:
     return {
         "base": lock.base + (f"@{lock.revision}" if lock.revision else ""),
         **{name: text[:12] for name, text in hashes.items()},
-        "adapters below": ", ".join(lock.adapters_below) or "none",
+        "adapters below": ", ".join(lock.stack) or "none",
         "device": f"{lock.device} in {lock.dtype}",
         "threads": str(lock.threads),
         "python": lock.python,

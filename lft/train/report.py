@@ -218,7 +218,7 @@ def _lock(run: Run) -> Html:
         ("tokenizer, fingerprint", element("code", lock.tokenizer)),
         ("training data, sha256", element("code", lock.data)),
         ("validation data, sha256", element("code", lock.validation) if lock.validation else "no validation split"),
-        ("adapters below", ", ".join(lock.adapters_below) or "none"),
+        ("adapters below", joined([element("div", one) for one in lock.stack]) if lock.stack else "none"),
         ("device", f"{lock.device} in {lock.dtype}; CPU threads: {lock.threads}"),
         ("seed", str(lock.seed)),
         ("versions", _versions(lock)),

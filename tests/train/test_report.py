@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from lft.errors import InputError, TrainingError
 from lft.recipe.schema import Recipe
+from lft.train.folder import LockedBelow, RunFolder
 from lft.train.history import Run
 from lft.train.report import render, write_report
 from lft.train.report_chart import MOST_POINTS, Series, _ticks, chart
@@ -99,6 +100,18 @@ def test_a_finished_run_has_everything_in_its_page(finished: Page) -> None:
         "✓ whole",
     ]
     assert [text for text in wanted if text not in finished.text] == []
+
+
+def test_each_adapter_below_stands_with_name_short_digest_and_weight(tmp_path: Path) -> None:
+    below = (LockedBelow("./lang/de", "1" * 64, "0.7[0-11]"), LockedBelow("./task", "2" * 64, "1"))
+    path = bare_run(tmp_path)
+    RunFolder(path).write_lock(replace(LOCK, adapters_below=("1" * 64, "2" * 64), below=below))
+    text = Page(render(Run(path))).text
+    assert f"lang/de ({'1' * 12}) x 0.7[0-11]" in text
+    assert f"task ({'2' * 12}) x 1" in text
+    older = {key: value for key, value in asdict(LOCK).items() if key != "below"}
+    (path / "lock.json").write_text(json.dumps({**older, "adapters_below": ["3" * 64]}))
+    assert "3" * 12 in Page(render(Run(path))).text
 
 
 hostile = st.one_of(
