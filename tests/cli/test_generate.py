@@ -77,3 +77,18 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_answered
 ) -> None:
     assert main.run(["generate", *RUN, "--prompts", "in.txt", "--output", output]) == code
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["generate", "Write."], ["chat"]])
+def test_the_base_that_is_named_is_the_one_that_is_opened(
+    command: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lft.errors import InputError
+    from lft.evaluate import answer
+
+    def opened(folder: Path, cache: Path, notify: object, find: object, base: str | None) -> None:
+        raise InputError(f"{folder.name} on {base}")
+
+    monkeypatch.setattr(answer, "open_answerer", opened)
+    assert main.run([*command, "--adapter", "folder", "--base", "elsewhere/llama"]) == 3
+    assert "folder on elsewhere/llama" in capsys.readouterr().err
