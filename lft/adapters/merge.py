@@ -218,7 +218,7 @@ def _by_factors(method: Method, plan: MergePlan, shares: Sequence[_Share]) -> De
 
 def _added(method: Method, plan: MergePlan, shares: Sequence[_Share]) -> dict[str, torch.Tensor]:
     """Dense parts under methods of factors: biases by weighted sum; full matrices (DoRA) only under linear ones."""
-    by = getattr(plan.parameters, "lambda_", 1.0)
+    by = _lambda(plan)
     found: dict[str, torch.Tensor] = {}
     for share in shares:
         for name, tensor in share.source.delta.added.items():
@@ -230,6 +230,11 @@ def _added(method: Method, plan: MergePlan, shares: Sequence[_Share]) -> dict[st
             part = scaled(tensor, share.at(name) * by)
             found[name] = found[name] + part if name in found else part
     return dict(sorted(found.items()))
+
+
+def _lambda(plan: MergePlan) -> float:
+    """The factor of the whole result, for methods that have one."""
+    return float(getattr(plan.parameters, "lambda_", 1.0))
 
 
 def _by_rows(method: Method, plan: MergePlan, shares: Sequence[_Share]) -> tuple[Delta, dict[str, Dense]]:
@@ -283,18 +288,19 @@ def _compressed(plan: MergePlan, delta: Delta, dense: Mapping[str, Dense]) -> tu
 def _replaced(
     plan: MergePlan, shares: Sequence[_Share], base: Base | None
 ) -> tuple[dict[str, torch.Tensor], dict[str, Rows]]:
-    """Tensors and rows that replace the base's: by weighted sum, whatever the method."""
+    """Tensors and rows that replace the base's: by weighted sum, whatever the method; its lambda scales them too."""
+    by = _lambda(plan)
     whole: dict[str, torch.Tensor] = {}
     for name in sorted({name for share in shares for name in share.source.delta.whole}):
         having = [share for share in shares if name in share.source.delta.whole]
-        owners = [Owner(share.source.ref, share.at(name), share.source.delta.whole[name]) for share in having]
+        owners = [Owner(share.source.ref, share.at(name) * by, share.source.delta.whole[name]) for share in having]
         found = merge_whole(name, owners, base, plan.replaced)
         if found is not None:
             whole[name] = found
     rows: dict[str, Rows] = {}
     for name in sorted({name for share in shares for name in share.source.delta.rows}):
         own = [share for share in shares if name in share.source.delta.rows]
-        holders = [RowsOwner(share.source.ref, share.at(name), share.source.delta.rows[name]) for share in own]
+        holders = [RowsOwner(share.source.ref, share.at(name) * by, share.source.delta.rows[name]) for share in own]
         merged = merge_rows(name, holders, base, plan.replaced)
         if merged is not None:
             rows[name] = merged

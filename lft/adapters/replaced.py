@@ -4,7 +4,8 @@ They are not added to the base, so a weighted sum of changes is
 
     base + sum_i w_i (v_i - base) = sum_i w_i v_i + (1 - sum_i w_i) base
 
-which needs the base unless the weights of those that have the tensor sum to 1.
+which needs the base unless the weights of those that have the tensor sum to 1. A method's lambda is a factor of the
+whole change, so it is in the weights here: 0.5 goes half of the way from the base. A mean by weight it leaves alone.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _refs(owners: Sequence[Owner]) -> str:
 
 def _needs_base(what: str, owners: Sequence[Owner], total: float) -> InputError:
     return InputError(
-        f"{what} replaces the base's in {_refs(owners)}, and their weights sum to {total:g}, not 1: "
+        f"{what} replaces the base's in {_refs(owners)}, and their weights (times lambda) sum to {total:g}, not 1: "
         "their weighted change depends on the base's own",
         fix="hand in the base (--base), let the weights of those that have it sum to 1, or set replaced=mean",
     )

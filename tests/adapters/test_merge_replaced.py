@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lft.adapters.algebra.exact import Sum
+from lft.adapters.algebra.sparse import Ties
+from lft.adapters.algebra.subspace import Tsv
 from lft.adapters.deltas import Delta, Rows
 from lft.adapters.merge import merge
 from lft.errors import InputError
@@ -93,3 +96,32 @@ def test_whole_tensors_of_other_rows_are_refused() -> None:
     b = Delta({}, {}, {HEAD: torch.zeros(21, 6)})
     with pytest.raises(InputError, match="other shapes in"):
         merge(plan("cat", {"a": 0.5, "b": 0.5}), sources(a=whole(3), b=b))
+
+
+METHODS_WITH_LAMBDA = {"cat": Sum, "ties": Ties, "tsv-m": Tsv}
+
+
+@pytest.mark.parametrize("method", METHODS_WITH_LAMBDA)
+@pytest.mark.parametrize("by", [0.0, 0.5, 2.0])
+def test_lambda_scales_what_replaces_as_it_scales_what_is_added(method: str, by: float) -> None:
+    """base + lambda (v - base), for whole tensors and for rows: as merging with weights that are lambda times as much."""
+    a = Delta(delta(3).factors, {}, whole(3).whole, rows(3, (5, 7)).rows)
+    found = merge(plan(method, {"a": 1.0}, METHODS_WITH_LAMBDA[method](lambda_=by)), sources(a=a), BASE.get).delta
+    if by == 0:
+        assert not found.whole
+        assert not found.rows
+        return
+    head, embedding = a.whole[HEAD], a.rows[EMBED].values
+    assert distance(found.whole[HEAD], BASE[HEAD] + by * (head - BASE[HEAD])) < 1e-6
+    assert distance(found.rows[EMBED].values, BASE[EMBED][[5, 7]] + by * (embedding - BASE[EMBED][[5, 7]])) < 1e-6
+
+
+def test_lambda_other_than_one_needs_the_base() -> None:
+    with pytest.raises(InputError, match=r"their weights \(times lambda\) sum to 0.5"):
+        merge(plan("cat", {"a": 1.0}, Sum(lambda_=0.5)), sources(a=whole(3)))
+
+
+def test_lambda_and_weights_that_make_one_need_no_base() -> None:
+    a = whole(3)
+    found = merge(plan("cat", {"a": 2.0}, Sum(lambda_=0.5)), sources(a=a))
+    assert torch.equal(found.delta.whole[HEAD], a.whole[HEAD])
