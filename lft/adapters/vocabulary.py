@@ -17,6 +17,7 @@ from lft.base.fingerprint import tokenizer_fingerprint
 from lft.errors import InputError
 from lft.recipe.problems import listed, shown
 
+TEMPLATE_FILE: Final = "chat_template.jinja"
 _FILE: Final = "tokenizer.json"
 Verdict = tuple[bool | None, str]
 
@@ -100,11 +101,17 @@ def _template(adapter: Adapter, base: BaseTensors) -> str:
 
 
 def template_of(folder: Path) -> str | None:
-    """The chat template of a folder as text, None where there is none. It is code: nothing here runs it."""
-    file = folder / "chat_template.jinja"
+    """The chat template of a folder as text, None where there is none. It is code: nothing here runs it.
+
+    Of several by name in tokenizer_config.json it is the default one.
+    """
+    file = folder / TEMPLATE_FILE
     if file.is_file():
         return file.read_text(encoding="utf-8", errors="replace")
     config = folder / "tokenizer_config.json"
     said: Any = read_json(config) if config.is_file() else {}
     found = said.get("chat_template") if isinstance(said, dict) else None
+    if isinstance(found, list):
+        named = [one for one in found if isinstance(one, dict) and one.get("name") == "default"]
+        found = named[0].get("template") if named else None
     return found if isinstance(found, str) else None

@@ -185,7 +185,7 @@ def _merged(opened: Opened, out: Path, dtype: str | None, workers: int) -> Merge
     from lft.adapters.export.merged import export_merged
 
     files = opened.adapter.files
-    has_tokenizer = files is not None and files.of("tokenizer")
+    has_tokenizer = files is not None and (files.of("tokenizer") or files.of("template"))
     folder = opened.adapter.folder
     return export_merged(
         opened.base.folder,

@@ -422,3 +422,39 @@ def test_a_narrower_format_is_refused_where_an_untouched_weight_does_not_fit(tmp
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(InputError, match=r"up_proj.weight holds numbers that are not finite in F16"):
         merge(base, adapter, tmp_path / "out", dtype="F16")
+
+
+MINE = "{% for m in messages %}mine:{{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize("form", ["in the config", "by name in the config", "a file", "a file alone"])
+def test_the_adapters_chat_template_wins_over_the_bases(tmp_path: Path, form: str) -> None:
+    base = saved_base(tmp_path / "base")
+    assert (base / "chat_template.jinja").is_file()
+    adapter = saved_adapter(base, tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(base).save_pretrained(adapter)
+    (adapter / "chat_template.jinja").unlink()
+    config = json.loads((adapter / "tokenizer_config.json").read_text())
+    if form == "in the config":
+        config["chat_template"] = MINE
+    elif form == "by name in the config":
+        config["chat_template"] = [{"name": "default", "template": MINE}, {"name": "tool_use", "template": "x"}]
+    else:
+        (adapter / "chat_template.jinja").write_text(MINE)
+    (adapter / "tokenizer_config.json").write_text(json.dumps(config))
+    if form == "a file alone":
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (adapter / name).unlink()
+    merge(base, adapter, tmp_path / "out", tokenizer=adapter)
+    asked = [{"role": "user", "content": "hello"}]
+    found = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(asked, tokenize=False)
+    assert found == "mine:hello"
+
+
+def test_the_bases_chat_template_stays_where_the_adapter_has_none(tmp_path: Path) -> None:
+    base = saved_base(tmp_path / "base")
+    adapter = saved_adapter(base, tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(base).save_pretrained(adapter)
+    (adapter / "chat_template.jinja").unlink()
+    merge(base, adapter, tmp_path / "out", tokenizer=adapter)
+    assert (tmp_path / "out/chat_template.jinja").read_text() == (base / "chat_template.jinja").read_text()

@@ -104,7 +104,7 @@ METHODS_WITH_LAMBDA = {"cat": Sum, "ties": Ties, "tsv-m": Tsv}
 @pytest.mark.parametrize("method", METHODS_WITH_LAMBDA)
 @pytest.mark.parametrize("by", [0.0, 0.5, 2.0])
 def test_lambda_scales_what_replaces_as_it_scales_what_is_added(method: str, by: float) -> None:
-    """base + lambda (v - base), for whole tensors and for rows: as merging with weights that are lambda times as much."""
+    """base + lambda (v - base), for whole tensors and for rows: as merging with weights lambda times as large."""
     a = Delta(delta(3).factors, {}, whole(3).whole, rows(3, (5, 7)).rows)
     found = merge(plan(method, {"a": 1.0}, METHODS_WITH_LAMBDA[method](lambda_=by)), sources(a=a), BASE.get).delta
     if by == 0:

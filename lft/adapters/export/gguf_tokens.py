@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lft.adapters.vocabulary import template_of
 from lft.base.files import read_json
 from lft.errors import InputError
 
@@ -64,7 +65,7 @@ def vocabulary(folder: Path, rows: int) -> Vocabulary:
         pre=split_rule(said, file),
         special=_special(config, {text: number for number, text in texts.items()}),
         adds_bos=bool(config.get("add_bos_token", _writes_bos(said))),
-        chat_template=_template(folder, config),
+        chat_template=template_of(folder),
     )
 
 
@@ -122,10 +123,3 @@ def _special(config: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, int
         if text in ids:
             found[part] = ids[text]
     return found
-
-
-def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    said = config.get("chat_template")
-    return said if isinstance(said, str) else None

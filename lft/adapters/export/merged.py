@@ -16,6 +16,7 @@ import torch
 from lft.adapters.deltas import Delta, Factors
 from lft.adapters.export.edits import Layout, Seen, layout
 from lft.adapters.export.stream import BLOCK, DTYPES, Dense, Edit, Output, Retained, Written, base_matrix, write_files
+from lft.adapters.vocabulary import TEMPLATE_FILE, template_of
 from lft.base.diff_files import copy_beside, index_text, require_new
 from lft.base.files import need_room, read_json
 from lft.base.headers import INDEX, SINGLE, TensorInfo, read_headers
@@ -124,6 +125,8 @@ def _write_beside(draft: Path, base: Path, tokenizer: Path | None, plan: Layout,
     """Everything but the weights."""
     copy_beside(base, draft)
     if tokenizer is not None:
+        if template_of(tokenizer) is not None:  # it may lie in tokenizer_config.json, which a .jinja file overrules
+            (draft / TEMPLATE_FILE).unlink(missing_ok=True)
         copy_beside(tokenizer, draft, tokenizer_only=True)
     write_text(draft / "config.json", json.dumps(configuration(base, plan), indent=2, ensure_ascii=False) + "\n")
     if list(plan.files) != [SINGLE]:
