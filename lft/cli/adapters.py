@@ -14,7 +14,7 @@ import typer
 from lft.cli.adapters_common import WIDTH, JsonOption, amount, few, folder_of, opened, printable, tags_given
 from lft.cli.adapters_export import export
 from lft.cli.adapters_hub import pull, push
-from lft.cli.adapters_merge import advise, merge
+from lft.cli.adapters_merge import TakesExpression, advise, merge
 from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, sign
 from lft.cli.adapters_stack import stack
 from lft.cli.adapters_store import fsck, gc, lock, reindex
@@ -334,5 +334,7 @@ def verify(
     check(folder, side, allow_mismatch, cache_folder(), or_remembered(finder(store), cache_folder()))
 
 
-for command in (advise, merge, stack, export, sign, pull, push, lock, gc, fsck, reindex):
+app.command(cls=TakesExpression)(merge)
+app.command(cls=TakesExpression)(stack)
+for command in (advise, export, sign, pull, push, lock, gc, fsck, reindex):
     app.command()(command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from lft.cli.adapters_common import WIDTH, opened, printable
 
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
     from lft.adapters.expression import MergePlan
     from lft.adapters.merge import Merged
     from lft.adapters.store.layout import Store
+
+_OPTION: Final = re.compile(r"-[A-Za-z]?|--.*", re.DOTALL)
+
+
+class TakesExpression(TyperCommand):
+    """A command whose options all begin with two dashes, so that "-0.3*a + b" is an expression and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A space before the minus is nothing to the expression, and no option begins with one."""
+        return super().parse_args(ctx, [f" {a}" if a[:1] == "-" and not _OPTION.fullmatch(a) else a for a in args])
+
 
 BaseOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="the base model, where a merge depends on its weights")

@@ -405,3 +405,22 @@ def test_adding_needs_numpy_and_no_torch(tmp_path: Path) -> None:
     code, *loaded = probed(tmp_path, "add", str(adapter(tmp_path / "a")))
     assert code == "0"
     assert set(loaded) <= {"numpy", "lft.recipe"}
+
+
+# --- merges ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sum_may_begin_with_a_minus(lft: Lft, tmp_path: Path) -> None:
+    adapter(tmp_path / "a", 1)
+    adapter(tmp_path / "b", 2)
+    out = good(lft("merge", "-0.3*./a + ./b", "--name", "me/c"))
+    assert out[0] == "me/c:1.0.0: merged by cat (exact)"
+    assert {line.split()[0] for line in out[1:]} == {"-0.3", "1.0"}
+    assert good(lft("merge", "-0.3*./a + ./b", "--out", "d")) == ["d: merged by cat (exact)", *out[1:]]
+    assert good(lft("merge", "--out", "e", "--", "-0.3*./a + ./b"))[1:] == out[1:]
+
+
+def test_a_misspelt_option_of_a_merge_is_still_one(lft: Lft, tmp_path: Path) -> None:
+    adapter(tmp_path / "a", 1)
+    assert "No such option: --nmae" in bad(lft("merge", "-0.3*./a", "--nmae", "me/c"), 2)
+    assert "No such option: -o" in bad(lft("merge", "./a", "-o", "x"), 2)
