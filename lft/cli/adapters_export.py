@@ -72,6 +72,7 @@ def export(
 
     if to not in FORMS:
         raise RecipeError(f"there is no form {to!r}", where="--to", fix=f"one of {', '.join(FORMS)}")
+    _require_meant(to, base_gguf, merge_base)
     quiet_libraries()
     opened = _compressed(_open(adapter, base, allow_mismatch), rank)
     if to in MERGES and (to != "ollama" or base_gguf is None):
@@ -87,6 +88,16 @@ def export(
         _ollama(opened, out, code, base_gguf, workers)
     else:
         _peft(opened, out, to)
+
+
+def _require_meant(to: str, base_gguf: str | None, merge_base: str | None) -> None:
+    """Raise RecipeError for an option that this form would ignore."""
+    from lft.errors import RecipeError
+
+    if base_gguf is not None and to != "ollama":
+        raise RecipeError(f"--to {to} takes no base in GGUF", where="--from", fix="leave it out; --base names the base")
+    if merge_base is not None and (to not in MERGES or base_gguf is not None):
+        raise RecipeError("nothing is merged into a base here", where="--merge-base", fix="leave it out")
 
 
 def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
@@ -276,18 +287,20 @@ def _bytes(folder: Path) -> int:
 
 def _ollama(opened: Opened, out: Path, dtype: str | None, base_gguf: str | None, workers: int) -> None:
     """With the base's GGUF the adapter alone, else the whole merged model; and the Modelfile that says how to ask."""
-    from lft.adapters.export.ollama import write_modelfile
+    from lft.adapters.export.gguf_names import architecture
+    from lft.adapters.export.ollama import base_line, write_modelfile
     from lft.base.diff_files import require_new
     from lft.files import new_folder
 
     require_new(out)
+    below = base_line(base_gguf, out, architecture(opened.base.folder).name) if base_gguf is not None else ""
     with new_folder(out) as draft:
-        if base_gguf is None:
+        if not below:
             _show_merged(_merged(opened, draft / "model", dtype, workers))
             written = _modelfile(opened, "./model", None)
         else:
             _gguf_lora(opened, draft / "adapter.gguf", dtype)
-            written = _modelfile(opened, base_gguf, "./adapter.gguf")
+            written = _modelfile(opened, below, "./adapter.gguf")
         write_modelfile(draft, written)
     typer.echo(f"use it:\n  cd {out} && ollama create {_served(opened)} -f Modelfile && ollama run {_served(opened)}")
 

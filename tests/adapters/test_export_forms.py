@@ -21,7 +21,7 @@ from lft.adapters.export import gguf_lora
 from lft.adapters.export.gguf_lora import export_gguf_lora
 from lft.adapters.export.gguf_model import export_gguf
 from lft.adapters.export.gguf_names import permuted, unpermuted
-from lft.adapters.export.ollama import Modelfile, Said, Template, go_rendered, template_of, write_modelfile
+from lft.adapters.export.ollama import Modelfile, Said, Template, base_line, go_rendered, template_of, write_modelfile
 from lft.adapters.export.peft import compressed, export_peft
 from lft.adapters.export.serving import VLLM_RANKS, sglang_line, vllm_line
 from lft.adapters.stack import Stacked, stacked
@@ -259,3 +259,36 @@ def test_trained_biases_come_back_in_a_peft_folder(tmp_path: Path, bias: str) ->
     made = saved_adapter(base, tmp_path / "a", bias=bias)
     export_peft(stack_of(made), tmp_path / "out")
     torch.testing.assert_close(logits(with_adapter(base, tmp_path / "out")), logits(with_adapter(base, made)))
+
+
+def test_a_base_for_ollama_is_found_from_where_the_modelfile_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = saved_base(tmp_path / "base", hidden=64)
+    (tmp_path / "models").mkdir()
+    export_gguf(base, tmp_path / "models/base.gguf", "tiny")
+    monkeypatch.chdir(tmp_path / "models")
+    line = base_line("base.gguf", tmp_path / "deep/er/out", "llama")
+    assert line == "../../../models/base.gguf"
+    assert base_line("base.gguf", tmp_path, "llama") == "./models/base.gguf"
+    (tmp_path / "deep/er/out").mkdir(parents=True)
+    written = Modelfile(line, None, Template("{{ .Prompt }}", False), (), 2048, 0.9, None)
+    assert (write_modelfile(tmp_path / "deep/er/out", written).parent / line).is_file()
+    with pytest.raises(InputError, match="a llama, the adapter belongs to a qwen2"):
+        base_line("base.gguf", tmp_path, "qwen2")
+
+
+@pytest.mark.parametrize("name", ["llama3.2", "llama3.2:3b", "user/model:tag", "hf.co/user/model-GGUF:Q4_K_M"])
+def test_a_name_that_ollama_knows_stays_as_it_was_written(tmp_path: Path, name: str) -> None:
+    assert base_line(name, tmp_path, "llama") == name
+
+
+@pytest.mark.parametrize("wrong", ["none.gguf", "./none", "a b", "folder", "text.gguf", ""])
+def test_a_base_that_ollama_would_not_find_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.gguf").write_text("no model")
+    with pytest.raises(InputError):
+        base_line(wrong, tmp_path / "out", "llama")

@@ -7,6 +7,7 @@ becomes a Go template, and the template counts only after it rendered other chat
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from lft.base.gguf import read_gguf
 from lft.errors import InputError
 from lft.files import write_text
 
 _LOOP: Final = re.compile(r"(.*?)\{\{ range \.Messages \}\}(.*)\{\{ end \}\}\{\{ end \}\}(.*)", re.DOTALL)
 _ROLES: Final = ("system", "user", "assistant")
 _CHATS: Final = 24
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)*(:[\w.-]+)?", re.ASCII)
 _MARK: Final = "\ue000{}\ue001"  # private characters: no template treats them in a way of its own
 
 
@@ -166,10 +169,37 @@ def go_rendered(template: Template, chat: Sequence[Said]) -> str:
     return str(head) + "".join(turns) + str(tail)
 
 
+def base_line(written: str, folder: Path, architecture: str) -> str:
+    """What stands behind FROM for a base that an adapter is put on by Ollama.
+
+    Args:
+        written: a GGUF file, or a name that Ollama knows; a file that is there is a file.
+        folder: where the Modelfile will lie: Ollama reads paths from there, and not from where somebody typed them.
+        architecture: the adapter's, in llama.cpp's words.
+
+    Raises:
+        InputError: there is no such file, it is no GGUF, or one of another architecture; it is no name either.
+    """
+    path = Path(os.path.expanduser(written))
+    if path.is_file():
+        if (found := read_gguf(path).architecture) != architecture:
+            raise InputError(
+                f"this base is a {found}, the adapter belongs to a {architecture}",
+                where=written,
+                fix="give the GGUF of the base that it was trained on",
+            )
+        place = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return place if place.startswith("../") else f"./{place}"
+    if path.is_dir() or written.endswith(".gguf") or not _NAME.fullmatch(written):
+        what = "a folder, and no GGUF file" if path.is_dir() else "no such file, and no name that Ollama could know"
+        raise InputError(what, where=f"--from {written}", fix="give the base's .gguf, or its name in `ollama list`")
+    return written
+
+
 def write_modelfile(folder: Path, modelfile: Modelfile) -> Path:
     """The Modelfile of a folder, after what it points to was found there."""
     for place in (modelfile.base, modelfile.adapter):
-        if place is not None and place.startswith("./") and not (folder / place).exists():
+        if place is not None and place.startswith(("./", "../")) and not (folder / place).exists():
             raise InputError(f"the Modelfile would point to {place}, which is not there", where=str(folder))
     write_text(folder / "Modelfile", modelfile.text())
     return folder / "Modelfile"
