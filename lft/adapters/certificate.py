@@ -13,17 +13,20 @@ from lft.errors import InputError
 from lft.files import write_text
 
 CERTIFICATE_FILE = "merge.json"
-FORMAT = 1
+FORMAT = 2
+_SINCE_2: dict[str, Any] = {"over": ""}  # what a parent of format 1 did not have yet
 Written = str | tuple[Any, ...]
 """A weight: a decimal string, one a layer, or (pattern, number) pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An adapter that went in: sha256 of its weights, and how much of it."""
+    """An adapter that went in: sha256 of its weights, how much of it, and how the base was rounded in its training
+    ("nf4"; empty: not at all, or nobody says)."""
 
     digest: str
     weight: Written
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Certificate:
             InputError: it is missing, damaged, or of a format that this version does not know.
         """
         saved = read_json(folder / CERTIFICATE_FILE)
-        if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        if not isinstance(saved, dict) or saved.get("format") not in range(1, FORMAT + 1):
             known = saved.get("format") if isinstance(saved, dict) else None
             raise InputError(
                 f"{CERTIFICATE_FILE} has format {known!r}", where=str(folder), fix="use a newer version of lft"
@@ -106,6 +109,8 @@ class Certificate:
 def _read(cls: type[Certificate], saved: dict[str, Any]) -> Certificate:
     if set(saved) != {field.name for field in fields(cls)}:
         raise KeyError
+    since = _SINCE_2 if saved["format"] == 1 else {}
+    parents = [{**one, "weight": _tuples(one["weight"])} for one in saved["parents"]]
     compression = saved["compression"]
     if compression is not None:
         errors = tuple(TensorError(**one) for one in compression["tensors"])
@@ -113,7 +118,8 @@ def _read(cls: type[Certificate], saved: dict[str, Any]) -> Certificate:
     return cls(**{
         **saved,
         "parameters": _tuples(saved["parameters"]),
-        "parents": tuple(Parent(one["digest"], _tuples(one["weight"])) for one in saved["parents"]),
+        "parents": tuple(Parent(**{**since, **one}) for one in parents),
+        "format": FORMAT,
         "base": tuple(saved["base"]),
         "compression": compression,
     })  # fmt: skip

@@ -322,13 +322,18 @@ def _certificate(
         rank = max(one.rank for one in compression.tensors)
         words.append(f"rank-{rank}{{err={float(compression.error):.3g}}}")
     exactness = " ".join(words[1:] if method.exactness == "exact" and compression else words)
-    parents = [Parent(share.source.digest, written_weight(share.weight)) for share in shares]
+    parents = [_parent(share) for share in shares]
     if method.form != "peft":
         parents.sort(key=lambda parent: (parent.digest, str(parent.weight)))
     return Certificate(
         method.name, exactness, method.linear, method.paper, _parameters(plan.parameters), seed, plan.replaced,
         tuple(parents), common, compression, None if delta is None else content_digest(delta), lft.__version__,
     )  # fmt: skip
+
+
+def _parent(share: _Share) -> Parent:
+    binding = share.source.binding
+    return Parent(share.source.digest, written_weight(share.weight), binding.over if binding else "")
 
 
 def _parameters(parameters: Any) -> tuple[tuple[str, str], ...]:

@@ -22,7 +22,13 @@ from lft.files import new_folder, sha256
 
 
 def save_merged(
-    merged: Merged, parents: Sequence[Named], folder: Path, name: str = "", *, files_of: str | None = None
+    merged: Merged,
+    parents: Sequence[Named],
+    folder: Path,
+    name: str = "",
+    *,
+    files_of: str | None = None,
+    base_of: str | None = None,
 ) -> Path:
     """Write a merged adapter as a new folder that PEFT, ``lft`` and the servers load.
 
@@ -32,13 +38,15 @@ def save_merged(
         folder: the place of the new folder; what stands there is replaced.
         name: the adapter's name in its binding.
         files_of: the parent whose tokenizer and prompt format are taken where those of the parents differ.
+        base_of: the parent on whose base it is to be put, where the parents' bases were rounded differently.
 
     Returns:
         The folder: ``adapter_config.json``, ``adapter_model.safetensors``, ``merge.json``, ``manifest.json``, and
         where all parents are bound ``lft.json``.
 
     Raises:
-        InputError: the result is a full matrix, the parents' tokenizers or prompt formats differ, or their layouts do.
+        InputError: the result is a full matrix, or the parents' tokenizers, prompt formats, layouts, or how their bases
+            were rounded differ.
         MachineError: the disk is full.
     """
     if not merged.is_adapter:
@@ -46,27 +54,63 @@ def save_merged(
             f"{merged.certificate.method} gives full matrices, which are no adapter",
             fix="set rank=... to cut it to one (the error is printed), or export it merged into the base",
         )
-    files = carried_files(parents, files_of)
+    files, like = carried_files(parents, files_of), rounded_like(parents, base_of)
     with new_folder(folder) as draft:
         write_delta(merged.delta, parents, draft)
         for file, path in files.items():
             shutil.copyfile(path, draft / file)
-        if binding := merged_binding(parents, merged.certificate.method, name):
+        if binding := merged_binding(parents, merged.certificate.method, name, like):
             binding.save(draft)
         merged.certificate.save(draft)
     return folder
 
 
-def merged_binding(parents: Sequence[Named], method: str, name: str) -> Binding | None:
+def rounded_like(parents: Sequence[Named], base_of: str | None) -> Binding | None:
+    """The binding of the parent on whose base the result is to be put: of any where all were trained on the same.
+
+    An adapter learned to work with the rounding of its base, so a sum of a QLoRA and of a LoRA is at home on neither:
+    whose it is to be is chosen, and never forgotten (registry research 2.6).
+
+    Args:
+        parents: the adapters that go in.
+        base_of: the one that was chosen.
+
+    Returns:
+        None where no parent says what it was trained on.
+
+    Raises:
+        InputError: the bases were rounded differently and none was chosen, or the one that was is not there.
+    """
+    bound = [(one.ref, one.adapter.binding) for one in parents if one.adapter.binding is not None]
+    chosen = [(ref, binding) for ref, binding in bound if base_of in (None, ref)]
+    if base_of is not None and not chosen:
+        raise InputError(f"{base_of} is not among the parents that say their base", fix="name one of the adapters")
+    odd = [(ref, binding) for ref, binding in chosen if binding.over != chosen[0][1].over]
+    if odd:
+        first, other = chosen[0], odd[0]
+        raise InputError(
+            f"{first[0]} was trained on the base {_rounded(first[1])} and {other[0]} on the base {_rounded(other[1])}: "
+            "what they add up to is at home on neither",
+            fix=f"say on which it is to be put, for example --base-of {first[0]}",
+        )
+    return min((binding for _, binding in chosen), key=lambda one: (one.base, one.name), default=None)
+
+
+def _rounded(binding: Binding) -> str:
+    return f"rounded to {binding.over}" if binding.over else "as it is stored"
+
+
+def merged_binding(parents: Sequence[Named], method: str, name: str, like: Binding | None = None) -> Binding | None:
     """The binding of the result: the base of all parents, the most rows, every tag; None where none is bound.
 
-    How the base is quantized is kept where all agree; else the result is put on the base as it is stored.
+    How the base is quantized is that of ``like`` (``rounded_like``); without it, theirs where all parents agree, else
+    the result is put on the base as it is stored.
     """
     bindings = [one.adapter.binding for one in parents if one.adapter.binding is not None]
     if not bindings:
         return None
     first = min(bindings, key=lambda one: (one.base, one.name))  # the order of the parents does not count
-    kinds = {(one.quantize, one.double_quant, one.compute_dtype) for one in bindings}
+    alike = len({one.over for one in bindings}) == 1
     tags: dict[str, set[str]] = {}
     for one in bindings:
         for key, values in one.tags.items():
@@ -80,7 +124,13 @@ def merged_binding(parents: Sequence[Named], method: str, name: str) -> Binding 
         lft=lft.__version__,
         name=name,
     )
-    return merged if len(kinds) == 1 else replace(merged, quantize=None, double_quant=True, compute_dtype="auto")
+    if like is None and alike:
+        like = first
+    if like is None or like.quantize is None:
+        return replace(merged, quantize=None, double_quant=True, compute_dtype="auto")
+    computed = {one.compute_dtype for one in bindings if one.over == like.over}
+    dtype = like.compute_dtype if len(computed) == 1 else "auto"
+    return replace(merged, quantize=like.quantize, double_quant=like.double_quant, compute_dtype=dtype)
 
 
 def carried_files(parents: Sequence[Named], files_of: str | None) -> dict[str, Path]:

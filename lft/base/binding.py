@@ -145,6 +145,13 @@ class Binding:
             )
 
     @property
+    def over(self) -> str:
+        """How the base was rounded in training: "nf4", "nf4 (single)"; empty where it was not."""
+        if self.quantize is None or self.quantize == "int8":
+            return self.quantize or ""
+        return self.quantize if self.double_quant else f"{self.quantize} (single)"
+
+    @property
     def _same_base(self) -> str:
         return f"use {self.base}{'@' + self.revision if self.revision else ''} as it was at training"
 

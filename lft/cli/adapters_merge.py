@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -31,6 +32,14 @@ class TakesExpression(TyperCommand):
         return super().parse_args(ctx, [f" {a}" if a[:1] == "-" and not _OPTION.fullmatch(a) else a for a in args])
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose tokenizer and prompt format the result takes, and on whose base it is put, where the parents differ."""
+
+    files: str | None
+    base: str | None
+
+
 BaseOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="the base model, where a merge depends on its weights")
 ]
@@ -50,6 +59,9 @@ def merge(
     files_of: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="whose tokenizer and prompt format, where they differ")
     ] = None,
+    base_of: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="on whose base, where one is of a QLoRA and one is not")
+    ] = None,
     methods: Annotated[bool, typer.Option("--methods", help="list the methods and what each takes")] = False,
 ) -> None:
     """Merge adapters of one base into one, by a method that says how exact it is."""
@@ -68,11 +80,12 @@ def merge(
     store = opened()
     adapters = {term.ref: _opened(term.ref, store) for term in plan.inputs}
     merged = _merged(plan, adapters, base)
+    whose = Whose(files_of, base_of)
     if out is not None:
-        _save(merged, adapters, out, out.name, files_of)
+        _save(merged, adapters, out, out.name, whose)
         where = str(out)
     else:
-        where = _into_store(merged, adapters, store, str(name), version, files_of)
+        where = _into_store(merged, adapters, store, str(name), version, whose)
     for line in summary(merged.certificate, where):
         print(_folded(printable(line)))
 
@@ -126,16 +139,16 @@ def _merged(plan: MergePlan, adapters: Mapping[str, Adapter], base: Path | None)
     return run(plan, {ref: source_of(ref, adapter, weights) for ref, adapter in adapters.items()}, weights)
 
 
-def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: str, files_of: str | None) -> None:
+def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: str, whose: Whose) -> None:
     from lft.adapters.merge_folder import save_merged
     from lft.adapters.peft_folder import Named
 
     parents = [Named(ref, adapter) for ref, adapter in adapters.items()]
-    save_merged(merged, parents, folder, name, files_of=files_of)
+    save_merged(merged, parents, folder, name, files_of=whose.files, base_of=whose.base)
 
 
 def _into_store(
-    merged: Merged, adapters: Mapping[str, Adapter], store: Store, name: str, version: str | None, files_of: str | None
+    merged: Merged, adapters: Mapping[str, Adapter], store: Store, name: str, version: str | None, whose: Whose
 ) -> str:
     from lft.adapters.merge_folder import merge_record, parent_records
     from lft.adapters.peft_folder import Named
@@ -144,14 +157,18 @@ def _into_store(
     records = parent_records([Named(ref, adapter) for ref, adapter in adapters.items()], merged.certificate, store)
     origin = Origin(name, version, kind="merge", merge=merge_record(merged.certificate), parents=records)
     with tempfile.TemporaryDirectory(prefix="lft-merge-") as draft:
-        _save(merged, adapters, Path(draft) / "adapter", name, files_of)
+        _save(merged, adapters, Path(draft) / "adapter", name, whose)
         return str(add_adapter(store, Path(draft) / "adapter", origin).stored)
 
 
 def summary(certificate: Certificate, where: str) -> list[str]:
     """What was merged and how exactly, at most 80 columns."""
     lines = [f"{where}: merged by {certificate.method} ({certificate.exactness})"]
-    lines += [f"  {_shown(parent.weight):>12}  sha256:{parent.digest[:12]}" for parent in certificate.parents]
+    for parent in certificate.parents:
+        over = f"  trained over {parent.over}" if parent.over else ""
+        lines.append(f"  {_shown(parent.weight):>12}  sha256:{parent.digest[:12]}{over}")
+    if len({parent.over for parent in certificate.parents}) > 1:
+        lines.append("  warning: trained over bases of different rounding; it is at home on none of them")
     if (found := certificate.compression) is not None:
         lines.append(f"  left out by the rank: {float(found.error):.3%} of the norm")
         lines.append(f"  most in {found.worst.tensor}: {float(found.worst.error):.3%} at rank {found.worst.rank}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,21 @@ def test_a_mistake_is_one_message(run, arguments: list[str], said: str) -> None:
         run("merge", *arguments)
     assert said in str(raised.value)
     assert not Path("x").exists()
+
+
+def test_a_sum_of_a_qlora_and_a_lora_is_put_where_the_user_says_and_never_in_silence(run, tmp_path: Path) -> None:
+    shutil.copytree("de", tmp_path / "q")
+    bind(tmp_path / "q", Path("base"), 380, quantize="nf4", name="me/q")
+    what = f"0.7*{tmp_path}/q + 0.3*./recipes"
+    with pytest.raises(LftError, match=r"rounded to nf4 and \./recipes on the base as it is stored"):
+        run("merge", what, "--name", "me/both")
+    lines = run("merge", what, "--name", "me/both", "--base-of", f"{tmp_path}/q")
+    assert any(line.endswith("trained over nf4") for line in lines)
+    assert any("warning: trained over bases of different rounding" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    base = resolve(open_store(tmp_path / HOME / "registry"), "me/both").manifest.base
+    assert base.quantization is not None
+    assert base.quantization.kind == "nf4"
 
 
 def test_methods_are_listed_with_what_they_take(run) -> None:

@@ -244,7 +244,7 @@ def test_an_adapter_and_the_one_below_it_merge_into_one_on_the_base(tmp_path: Pa
 def test_the_result_is_bound_to_the_common_base(tmp_path: Path) -> None:
     folders = {ref: make(tmp_path / ref, CONFIGS["plain"], n) for n, ref in enumerate("ab")}
     BOUND.save(folders["a"])
-    replace(BOUND, tags={"lang": ("en",), "domain": ("x",)}, rows=121, quantize="nf4").save(folders["b"])
+    replace(BOUND, tags={"lang": ("en",), "domain": ("x",)}, rows=121).save(folders["b"])
     merged, named = run("0.5*a + 0.5*b", folders)
     out = save_merged(merged, named, tmp_path / "out", "me/both")
     found = Binding.load(out)
@@ -305,7 +305,52 @@ def test_a_certificate_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert dict(map(tuple, content["parameters"])) == {"density": "0.5", "lambda": "1.0", "seed": "0"}
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"more": 1}, {"parents": [{"digest": "x"}]}])
+NF4 = replace(BOUND, quantize="nf4", compute_dtype="bfloat16", name="nf4")
+
+
+def saved(folders: dict[str, Path], *bindings: Binding) -> tuple[Merged, list[Named]]:
+    for folder, binding in zip(folders.values(), bindings, strict=True):
+        binding.save(folder)
+    return run(" + ".join(f"0.5*{ref}" for ref in folders), folders)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> dict[str, Path]:
+    return {ref: make(tmp_path / ref, CONFIGS["plain"], n) for n, ref in enumerate("ab")}
+
+
+def test_a_merge_of_qloras_says_what_it_was_trained_over(tmp_path: Path, two: dict[str, Path]) -> None:
+    merged, named = saved(two, NF4, replace(NF4, compute_dtype="float32"))
+    found = Binding.load(save_merged(merged, named, tmp_path / "out"))
+    assert (found.over, found.compute_dtype) == ("nf4", "auto")
+    assert {parent.over for parent in merged.certificate.parents} == {"nf4"}
+
+
+@pytest.mark.parametrize("other", [BOUND, replace(NF4, double_quant=False), replace(NF4, quantize="int8")])
+def test_bases_of_different_rounding_need_a_word(tmp_path: Path, two: dict[str, Path], other: Binding) -> None:
+    merged, named = saved(two, NF4, other)
+    with pytest.raises(InputError, match=r"(?s)a was trained on the base rounded to nf4 and b on .* --base-of a"):
+        save_merged(merged, named, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    for ref, binding in (("a", NF4), ("b", other)):
+        found = Binding.load(save_merged(merged, named, tmp_path / f"on {ref}", base_of=ref))
+        assert found.over == binding.over
+    assert {parent.over for parent in Certificate.load(tmp_path / "on b").parents} == {"nf4", other.over}
+    with pytest.raises(InputError, match="c is not among the parents"):
+        save_merged(merged, named, tmp_path / "out", base_of="c")
+
+
+def test_a_certificate_of_the_first_format_is_read(tmp_path: Path) -> None:
+    merged = merge(plan("cat", {"a": 0.5}), sources(a=delta(1))).certificate
+    merged.save(tmp_path)
+    file = tmp_path / CERTIFICATE_FILE
+    content = json.loads(file.read_text())
+    parents = [{key: value for key, value in one.items() if key != "over"} for one in content["parents"]]
+    file.write_text(json.dumps({**content, "format": 1, "parents": parents}))
+    assert Certificate.load(tmp_path) == merged
+
+
+@pytest.mark.parametrize("change", [{"format": 3}, {"more": 1}, {"parents": [{"digest": "x"}]}])
 def test_a_certificate_of_another_form_is_refused(tmp_path: Path, change: dict) -> None:
     merge(plan("cat", {"a": 0.5}), sources(a=delta(1))).certificate.save(tmp_path)
     file = tmp_path / CERTIFICATE_FILE
