@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +21,7 @@ from lft.errors import InputError, MachineError
 
 MANIFEST = "manifest.json"
 DRAFT = ".draft."  # in the names of what is not whole yet
+_NEW = 1.0  # seconds: a draft that is younger may not be locked yet
 # EFBIG is what a file-size limit (ulimit -f, some quotas) answers where a full disk answers ENOSPC.
 # torch's writer of zip files says only that it is not where it should be in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter failed", "inline_container.cc", "basic_ios::clear")
@@ -51,7 +56,8 @@ def new_file(final: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{final.name}{DRAFT}", dir=final.parent)
         os.close(handle)
         try:
-            yield Path(name)
+            with _held(Path(name)):
+                yield Path(name)
             with open(name, "rb") as stream:
                 os.fsync(stream.fileno())
             os.chmod(name, 0o644)  # temporary files are private; what they become is not
@@ -116,9 +122,11 @@ def new_folder(final: Path, known: Mapping[str, str] | None = None) -> Iterator[
     """
     with disk_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(final)
         draft = Path(tempfile.mkdtemp(prefix=f".{final.name}{DRAFT}", dir=final.parent))
         try:
-            yield draft
+            with _held(draft):
+                yield draft
             seal(draft, known)
             _put(draft, final)
             sync_folder(final.parent)
@@ -147,6 +155,59 @@ def _put(draft: Path, final: Path) -> None:
             continue  # another one came first; what was moved away stays until a sweep
         shutil.rmtree(old, ignore_errors=True)
         return
+
+
+@contextmanager
+def work_folder(final: Path) -> Iterator[Path]:
+    """A hidden folder beside a place, for what is only on the way to it; it is gone when the block ends.
+
+    Raises:
+        MachineError: the disk is full or may not be written.
+    """
+    with disk_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(final)
+        folder = Path(tempfile.mkdtemp(prefix=f".{final.name}{DRAFT}", dir=final.parent))
+        try:
+            with _held(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(draft: Path) -> Iterator[None]:
+    """Hold a draft for as long as the block runs: its lock is what tells a living writer's from a dead one's."""
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks: there nothing is swept either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep_drafts(final: Path) -> None:
+    """Remove drafts of one place, of folders and files, whose processes were killed; those of living ones stay.
+
+    Only names that this module gives: a folder of somebody's may hold other hidden files.
+    """
+    ours = re.compile(rf"\.{re.escape(final.name)}{re.escape(DRAFT)}[a-z0-9_]{{8}}")
+    for draft in final.parent.glob(f".{glob.escape(final.name)}{DRAFT}*"):
+        with suppress(OSError):  # another process sweeps too
+            if ours.fullmatch(draft.name) and time.time() - draft.stat().st_mtime > _NEW and not _is_held(draft):
+                shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+
+
+def _is_held(draft: Path) -> bool:
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def sweep(parent: Path) -> None:

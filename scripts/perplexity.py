@@ -10,7 +10,6 @@ error of the mean loss over the examples, on the scale of the perplexity.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,22 +55,12 @@ def opened(written: str) -> Any:
 
 def perplexity(answerer: Any, file: Path, base: bool = False) -> tuple[float, float]:
     """Of the outputs of a file, and its standard error."""
-    import torch
+    from lft.evaluate.loss import encoded, examples_of
+    from lft.evaluate.loss import losses as measured
 
-    from lft.data.example import Example, Turn
-    from lft.data.tokens import IGNORE, Encoder
-
-    model = answerer.adapted.model
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    examples = [Example((Turn("user", row["input"]), Turn("assistant", row["output"]))) for row in rows]
-    losses, counts = [], []
-    with torch.no_grad(), model.disable_adapter() if base else nullcontext():
-        for _, one in Encoder(answerer.adapted.tokenizer, answerer.form, 4096, "error").encode(examples):
-            ids, labels = torch.tensor([one.input_ids]), torch.tensor([one.labels])
-            logits = model(input_ids=ids).logits[0, :-1].float()
-            kept = labels[0, 1:] != IGNORE
-            losses.append(float(torch.nn.functional.cross_entropy(logits[kept], labels[0, 1:][kept], reduction="sum")))
-            counts.append(int(kept.sum()))
+    with answerer.adapted.model.disable_adapter() if base else nullcontext():
+        found = list(measured(answerer, encoded(answerer, examples_of(file), 4096)))
+    losses, counts = [one.total for one in found], [one.tokens for one in found]
     value = math.exp(sum(losses) / sum(counts))
     mean = sum(counts) / len(counts)
     spread = [loss - count * math.log(value) for loss, count in zip(losses, counts, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lft.adapters.algebra.peft import PeftAdapter, PeftModule
-from lft.adapters.deltas import Delta, Factors, content_digest, dense_delta
+from lft.adapters.deltas import Delta, Factors, content_digest
 from lft.adapters.expression import MergePlan, Term
 from lft.adapters.sources import Source
 
@@ -57,11 +57,8 @@ def plan(method: str, weights: Mapping[str, Any], parameters: Any = None, **also
 
 def dense(low: Delta, name: str) -> torch.Tensor:
     """dW in float64."""
-    return (
-        dense_delta(low, name).double()
-        if name not in low.factors
-        else low.factors[name].b.double() @ low.factors[name].a.double()
-    )
+    product = low.factors[name].b.double() @ low.factors[name].a.double() if name in low.factors else 0.0
+    return torch.as_tensor(product + (low.added[name].double() if name in low.added else 0.0))
 
 
 def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:

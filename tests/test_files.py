@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from lft import files
 from lft.errors import MachineError
-from lft.files import broken_files, disk_errors, new_folder, require_folder_place, sweep, write_text
+from lft.files import (
+    broken_files,
+    disk_errors,
+    new_file,
+    new_folder,
+    require_folder_place,
+    sweep,
+    sweep_drafts,
+    work_folder,
+    write_text,
+)
 
 STEPS = ("replace", "fsync", "chmod")
 
@@ -145,3 +157,66 @@ def test_a_folder_that_several_write_at_once_is_whole_and_nobody_fails(tmp_path:
     assert broken_files(final) == []
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
+
+
+def left_by_a_killed(act: Callable[[], None]) -> None:
+    """Run ``act`` in a child that SIGKILL ends."""
+    child = os.fork()
+    if child == 0:
+        act()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_folder(final: Path) -> None:
+    with new_folder(final) as draft:
+        (draft / "text").write_text("half")
+        killed()
+
+
+def half_file(final: Path) -> None:
+    with new_file(final) as draft:
+        draft.write_text("half")
+        killed()
+
+
+def half_work(final: Path) -> None:
+    with work_folder(final) as folder:
+        (folder / "text").write_text("half")
+        killed()
+
+
+@pytest.mark.parametrize("half", [half_folder, half_file, half_work])
+def test_what_a_killed_process_left_of_a_place_is_swept_by_the_next_one(tmp_path: Path, half, monkeypatch) -> None:
+    monkeypatch.setattr(files, "_NEW", 0.0)
+    left_by_a_killed(lambda: half(tmp_path / "out"))
+    left_by_a_killed(lambda: half(tmp_path / "other"))
+    assert len(list(tmp_path.iterdir())) == 2
+    write(tmp_path / "out", "new")
+    assert sorted(path.name.split(".draft.")[0] for path in tmp_path.iterdir()) == [".other", "out"]
+
+
+@contextmanager
+def _abandoned(writing: AbstractContextManager[Path]) -> Iterator[None]:
+    """A draft that is held for a while and then given up."""
+    with suppress(KeyboardInterrupt), writing:
+        yield
+        raise KeyboardInterrupt
+
+
+def test_drafts_of_the_living_and_files_of_others_are_not_swept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "_NEW", 0.0)
+    (tmp_path / ".out.draft.md").write_text("a post")
+    with (
+        work_folder(tmp_path / "out"),
+        _abandoned(new_folder(tmp_path / "out")),
+        _abandoned(new_file(tmp_path / "out")),
+    ):
+        before = sorted(tmp_path.iterdir())
+        assert len(before) == 4
+        sweep_drafts(tmp_path / "out")
+        assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / ".out.draft.md").exists()

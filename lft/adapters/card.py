@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lft.adapters.hub_clean import is_public_base
+from lft.adapters.markdown import code, front_matter, is_language, licence_entries, slug, table, text
 from lft.adapters.store.manifest import Manifest, Tags
 from lft.base.package import SCHEME as PACKAGE
 
-# What the hub knows as licences by these very words; another one is "other" with its name beside it.
-_LICENSES: Final = (
-    "apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
-    "cc-by-nd-4.0", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0", "llama2",
-    "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0",
-    "agpl-3.0", "mpl-2.0", "isc", "unlicense", "odc-by", "unknown",
-)  # fmt: skip
-_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
 _DATASET: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _KNOWN_TAGS: Final = ("lang", "language", "license", "dataset", "datasets", "source")
 
@@ -57,78 +50,60 @@ def model_card(facts: CardFacts) -> str:
     parts = [_title(facts), _base(facts), _data(facts), _recipe(facts), _evaluation(facts), _licence(facts)]
     parts += [_loading(facts), _limits(facts), _files(facts)]
     body = "\n\n".join("\n".join(part) for part in map(list, parts) if part)
-    return f"---\n{_yaml(metadata(facts))}---\n\n{body}\n"
+    return f"{front_matter(metadata(facts))}\n{body}\n"
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:
     """The YAML part as a mapping."""
     manifest = facts.manifest
     licence = _first(facts.tags, "license")
-    known = licence.lower() if licence.lower() in _LICENSES else "other"
-    language = sorted({word for key in ("lang", "language") for word in facts.tags.get(key, ()) if _is_language(word)})
+    language = sorted({word for key in ("lang", "language") for word in facts.tags.get(key, ()) if is_language(word)})
     words = [word for key, values in facts.tags.items() if key not in _KNOWN_TAGS for word in values]
     found: dict[str, Any] = {
         "base_model": facts.base if facts.public else None,
         "base_model_relation": "adapter" if facts.public else None,
         "library_name": "peft",
         "pipeline_tag": "text-generation",
-        "license": known if licence else None,
-        "license_name": _slug(licence) if licence and known == "other" else None,
+        **licence_entries(licence),
         "language": language,
         "datasets": _datasets(facts),
-        "tags": sorted({"lft", *map(_slug, manifest.method.split()), *map(_slug, words)} - {""}),
+        "tags": sorted({"lft", *map(slug, manifest.method.split()), *map(slug, words)} - {""}),
     }
     return {key: value for key, value in found.items() if value}
-
-
-def _yaml(said: Mapping[str, Any]) -> str:
-    """YAML of texts and lists of texts: a JSON string is one in YAML too."""
-    lines = []
-    for key, value in said.items():
-        if isinstance(value, str):
-            lines.append(f"{key}: {_scalar(value)}")
-        else:
-            lines += [f"{key}:", *(f"- {_scalar(item)}" for item in value)]
-    return "\n".join(lines) + "\n"
-
-
-def _scalar(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) and text.lower() not in ("no", "yes", "on", "off", "y", "n")
-    return text if plain and text.lower() not in ("true", "false", "null") else json.dumps(text)
 
 
 def _title(facts: CardFacts) -> Iterator[str]:
     manifest = facts.manifest
     rank = f" of rank {manifest.lora.r} on {len(manifest.lora.targets)} modules" if manifest.lora else ""
     made = {"merge": "A merge of adapters", "adapter": "An adapter"}.get(manifest.kind, "An adapter")
-    yield f"# {_text(facts.repo)}"
+    yield f"# {text(facts.repo)}"
     yield ""
-    yield f"{made} ({_text(manifest.method)}{rank}) for {_code(facts.base)}."
-    yield f"In the registry that it comes from it is {_code(f'{manifest.name}:{manifest.version}')}."
+    yield f"{made} ({text(manifest.method)}{rank}) for {code(facts.base)}."
+    yield f"In the registry that it comes from it is {code(f'{manifest.name}:{manifest.version}')}."
     words = [f"{key}: {', '.join(values)}" for key, values in facts.tags.items() if key not in ("license", "source")]
     if words:
-        yield f"Tags: {_text('; '.join(words))}."
+        yield f"Tags: {text('; '.join(words))}."
 
 
 def _base(facts: CardFacts) -> Iterator[str]:
     base, tokenizer = facts.manifest.base, facts.manifest.tokenizer
     yield "## Base"
     yield ""
-    yield from _table(
+    yield from table(
         ("", ""),
         [
-            ("model", _code(facts.base)),
-            ("revision", _code(base.revision) if base.revision else "not recorded"),
-            ("fingerprint of its weights", _code(base.weights) if base.weights else "not recorded"),
-            ("fingerprint of its tokenizer", _code(tokenizer.fingerprint) if tokenizer.fingerprint else "not recorded"),
+            ("model", code(facts.base)),
+            ("revision", code(base.revision) if base.revision else "not recorded"),
+            ("fingerprint of its weights", code(base.weights) if base.weights else "not recorded"),
+            ("fingerprint of its tokenizer", code(tokenizer.fingerprint) if tokenizer.fingerprint else "not recorded"),
             ("embedding rows at training", f"{base.rows:,}" if base.rows else "not recorded"),
-            ("rounded at training", _code(base.quantization.kind) if base.quantization else "no"),
+            ("rounded at training", code(base.quantization.kind) if base.quantization else "no"),
         ],
     )
     if facts.below:
         yield ""
         yield "It was trained on top of other adapters, which must be active below it: " + ", ".join(
-            map(_code, facts.below)
+            map(code, facts.below)
         )
     if base.weights:
         yield ""
@@ -144,9 +119,9 @@ def _data(facts: CardFacts) -> Iterator[str]:
         return
     sources = _sources(facts.recipe)
     if sources:
-        yield f"Trained on {', '.join(map(_code, sources))}."
-    yield f"Content hash of what was trained on: {_code(training.data)};"
-    yield f"of what was validated on: {_code(training.validation or 'none')}."
+        yield f"Trained on {', '.join(map(code, sources))}."
+    yield f"Content hash of what was trained on: {code(training.data)};"
+    yield f"of what was validated on: {code(training.validation or 'none')}."
 
 
 def _recipe(facts: CardFacts) -> Iterator[str]:
@@ -155,13 +130,13 @@ def _recipe(facts: CardFacts) -> Iterator[str]:
     yield "## Recipe"
     yield ""
     if merge:
-        yield f"Merged with {_code(merge.method)} {_code(merge.params)} in {_text(merge.dtype)};"
-        yield f"exactness: {_text(merge.exactness)}."
+        yield f"Merged with {code(merge.method)} {code(merge.params)} in {text(merge.dtype)};"
+        yield f"exactness: {text(merge.exactness)}."
     if training:
-        yield f"Seed {training.seed}, {_text(training.device)} x {training.devices}, {_text(training.dtype)},"
+        yield f"Seed {training.seed}, {text(training.device)} x {training.devices}, {text(training.dtype)},"
         yield (
-            f"engine {_text(training.engine)}; "
-            + ", ".join(_text(f"{k} {v}") for k, v in training.packages.items())
+            f"engine {text(training.engine)}; "
+            + ", ".join(text(f"{k} {v}") for k, v in training.packages.items())
             + "."
         )
     if facts.recipe:
@@ -180,21 +155,21 @@ def _evaluation(facts: CardFacts) -> Iterator[str]:
         return
     rows = [
         (
-            _text(one.suite),
-            _text(one.metric),
+            text(one.suite),
+            text(one.metric),
             f"{one.value}{f' ({one.interval[0]} to {one.interval[-1]})' if one.interval else ''}",
             f"{one.n:,}" if one.n is not None else "",
         )
         for one in scores
     ]
-    yield from _table(("measured on", "metric", "value", "n"), rows)
+    yield from table(("measured on", "metric", "value", "n"), rows)
 
 
 def _licence(facts: CardFacts) -> Iterator[str]:
     licence = _first(facts.tags, "license")
     yield "## Licence"
     yield ""
-    yield f"{_text(licence)}, for the adapter." if licence else "Not stated by its author."
+    yield f"{text(licence)}, for the adapter." if licence else "Not stated by its author."
     yield "The base has its own licence, which also holds for what is made with it."
 
 
@@ -238,13 +213,13 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     yield "  evaluation above says so."
     if not facts.public:
         where = "a Python package" if facts.base.startswith(PACKAGE) else "not on the hub"
-        yield f"- Its base is {where} ({_code(facts.base)}), so other programs must be given the base's folder."
+        yield f"- Its base is {where} ({code(facts.base)}), so other programs must be given the base's folder."
     if not manifest.base.weights:
         yield "- The base's weights were not recorded: that it fits is checked by names and shapes only."
     if manifest.base.quantization:
         yield f"- It learned on the base rounded to {manifest.base.quantization.kind}; on the base itself it differs."
     if manifest.tokenizer.added:
-        texts = ", ".join(_code(token.text or f"id {token.id}") for token in manifest.tokenizer.added[:8])
+        texts = ", ".join(code(token.text or f"id {token.id}") for token in manifest.tokenizer.added[:8])
         yield f"- It has embedding rows of its own for {texts}; programs that leave them out get other answers."
     if manifest.merge and manifest.merge.error:
         yield f"- The merge was cut to its rank with a relative error of {manifest.merge.error}."
@@ -253,12 +228,10 @@ def _limits(facts: CardFacts) -> Iterator[str]:
 def _files(facts: CardFacts) -> Iterator[str]:
     yield "## Files"
     yield ""
-    yield from _table(
-        ("file", "sha256"), [(_code(name), _code(digest)) for name, digest in sorted(facts.files.items())]
-    )
+    yield from table(("file", "sha256"), [(code(name), code(digest)) for name, digest in sorted(facts.files.items())])
     if facts.digest:
         yield ""
-        yield f"Manifest {_code(f'sha256:{facts.digest}')}, made by lft."
+        yield f"Manifest {code(f'sha256:{facts.digest}')}, made by lft."
 
 
 def _sources(recipe: str | None) -> list[str]:
@@ -287,31 +260,5 @@ def _trained_on(recipe: str | None) -> list[dict[str, Any]]:
     return [one for one in train if isinstance(one, dict) and "path" in one] if isinstance(train, list) else []
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(row) + " |"
-
-
-def _text(text: str) -> str:
-    """Somebody's words on one line, in which nothing is Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Somebody's words as code on one line."""
-    flat = " ".join(text.split()).replace("|", "¦")
-    ticks = "`" * (1 + max((len(found) for found in re.findall(r"`+", flat)), default=0))
-    pad = " " if "`" in flat else ""
-    return f"{ticks}{pad}{flat}{pad}{ticks}"
-
-
 def _first(tags: Tags, key: str) -> str:
     return next(iter(tags.get(key, ())), "")
-
-
-def _is_language(word: str) -> bool:
-    return _LANGUAGE.fullmatch(word) is not None
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

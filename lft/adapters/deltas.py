@@ -127,15 +127,6 @@ def _parts(delta: Delta) -> list[tuple[str, str, torch.Tensor]]:
     return sorted([*low, *dense], key=lambda part: part[:2])
 
 
-def dense_delta(delta: Delta, name: str) -> torch.Tensor:
-    """dW of one tensor as a float32 matrix (or vector, for a bias); for small tensors and tests."""
-    dense = delta.factors[name].b @ delta.factors[name].a if name in delta.factors else None
-    added = delta.added.get(name)
-    if dense is None or added is None:
-        return dense if dense is not None else delta.added[name]
-    return dense + added
-
-
 def read_delta(adapter: Adapter, base: Base | None = None) -> Delta:
     """What an opened adapter adds to its base; its factors are read when they are asked for.
 
@@ -152,7 +143,7 @@ def read_delta(adapter: Adapter, base: Base | None = None) -> Delta:
         raise InputError(
             f"it is a DoRA ({len(doras)} modules, first {doras[0]}): what it adds depends on the base's weights",
             where=str(adapter.folder),
-            fix="hand in the base model (`--base FOLDER`): its change is then taken as a full matrix",
+            fix="hand in the base model (`--base BASE`): its change is then taken as a full matrix",
         )
     require_finite(adapter.tensors)
     factors: dict[str, Callable[[], Factors]] = {}

@@ -132,6 +132,12 @@ def require_fit(found: Fit, allow: int | None = None) -> None:
     raise InputError(what + also, where=str(found.adapter), fix=fix)
 
 
+def remarks(found: Fit) -> tuple[str, ...]:
+    """A line for every rung that did not pass and is no error: not known, or tolerated."""
+    words = {None: "not known", False: "tolerated"}
+    return tuple(f"{words[one.passed]}: L{one.level} {one.name}: {one.why}" for one in found.rungs if not one.passed)
+
+
 def level_of(written: str) -> int:
     """The number of a level as people write it ("L2", "l2", "2"). Raises RecipeError for any but L1 to L4."""
     found = re.fullmatch(r"[Ll]?([1-4])", written.strip())

@@ -52,7 +52,8 @@ def save_merged(
     if not merged.is_adapter:
         raise InputError(
             f"{merged.certificate.method} gives full matrices, which are no adapter",
-            fix="set rank=... to cut it to one (the error is printed), or export it merged into the base",
+            fix="set rank=... to cut it to one (the error is printed), or write it into the base: "
+            "lft adapters export with the same words, --to merged and --out FOLDER",
         )
     files, like = carried_files(parents, files_of), rounded_like(parents, base_of)
     with new_folder(folder) as draft:

@@ -27,12 +27,6 @@ def plan_of_file(path: Path) -> MergePlan:
     return _checked(document.root, document.problems, Origin(str(path), 1, 1), None)
 
 
-def plan_of_yaml(text: str, source: str = "merge") -> MergePlan:
-    """The plan of a YAML text. Raises RecipeError with everything that is wrong, one line each."""
-    document = parse(text, source)
-    return _checked(document.root, document.problems, Origin(source, 1, 1), None)
-
-
 def plan_of_expression(text: str, settings: Sequence[str] = ()) -> MergePlan:
     """The plan of an expression and settings (``method=ties``, ``density=0.3``, ``rank=16``).
 

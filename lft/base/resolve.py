@@ -43,6 +43,13 @@ class BaseRef:
             remember(cache, weights, Path(self.written).expanduser())
 
 
+def named_base(written: str) -> Base:
+    """A base as it is written on a command line. Raises RecipeError where nothing is written."""
+    if not written.strip():
+        raise RecipeError("no base is named", where="--base", fix="give a hub id, a folder, or package://name")
+    return Base(model=written)
+
+
 def resolve_base(base: Base, cache: Path, notify: Notify) -> BaseRef:
     """Find the base model, fetching or converting it where needed, and check its files.
 

@@ -15,6 +15,7 @@ from lft.cli.adapters_common import WIDTH, JsonOption, amount, few, folder_of, o
 from lft.cli.adapters_export import export
 from lft.cli.adapters_hub import pull, push
 from lft.cli.adapters_merge import TakesExpression, advise, merge
+from lft.cli.adapters_search import search
 from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, sign
 from lft.cli.adapters_stack import stack
 from lft.cli.adapters_store import fsck, gc, lock, reindex
@@ -319,22 +320,22 @@ def verify(
     from lft.adapters.fit import BaseSide
     from lft.adapters.store.checkout import finder
     from lft.base.places import or_remembered
-    from lft.base.resolve import resolve_base
+    from lft.base.resolve import named_base, resolve_base
     from lft.cli.adapters_sign import check_signatures
     from lft.cli.adapters_verify import verify as check
     from lft.cli.common import cache_folder
-    from lft.recipe.schema import Base
 
     store, side = opened(), None
     folder = folder_of(adapter, store)
     check_signatures(folder, store, policy, key, identity, issuer)
     if base is not None:
-        ref = resolve_base(Base(model=base), cache_folder(), typer.echo)
+        ref = resolve_base(named_base(base), cache_folder(), typer.echo)
         side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
     check(folder, side, allow_mismatch, cache_folder(), or_remembered(finder(store), cache_folder()))
 
 
 app.command(cls=TakesExpression)(merge)
 app.command(cls=TakesExpression)(stack)
-for command in (advise, export, sign, pull, push, lock, gc, fsck, reindex):
+app.command(cls=TakesExpression)(export)
+for command in (advise, search, sign, pull, push, lock, gc, fsck, reindex):
     app.command()(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from lft.cli.adapters_common import amount, folder_of
-from lft.cli.common import cache_folder, quiet_libraries, registry_folder
+from lft.cli.adapters_common import opened as registry
+from lft.cli.adapters_merge import BaseOfOption, FilesOption, SettingsArgument, Whose, plan_of
+from lft.cli.common import cache_folder, quiet_libraries
 
 if TYPE_CHECKING:
-    from lft.adapters.adapter import Adapter
     from lft.adapters.export.edits import Seen
     from lft.adapters.export.merged import Merged
     from lft.adapters.export.ollama import Modelfile, Said
-    from lft.adapters.stack import Stacked
-    from lft.base.resolve import BaseRef
-    from lft.recipe.schema import Base
+    from lft.adapters.export.opened import Opened
 
 FORMS: Final = ("merged", "peft", "gguf", "gguf-lora", "ollama", "vllm", "sglang", "diff")
 MERGES: Final = ("merged", "gguf", "ollama", "diff")
@@ -29,30 +28,36 @@ _WORST: Final = 3
 _WORTH_TELLING: Final = 0.005
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody typed: an adapter or a merge, in which form, and where to."""
+
+    written: str
+    settings: list[str]
+    to: str
+    out: Path
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
-    """An adapter, with those below it, on its base, ready to be written."""
+class Writing:
+    """How a merged model is written: dtype (None: the base's), files at once, how training saw the base."""
 
-    name: str
-    stacked: Stacked
-    base: BaseRef
-    seen: Seen | None = None
-
-    @property
-    def adapter(self) -> Adapter:
-        """The one that was asked for."""
-        return self.stacked.adapters[-1]
-
-    @property
-    def rows(self) -> int | None:
-        """Rows of the embedding that it was trained with, where that is known."""
-        return self.adapter.binding.rows if self.adapter.binding else None
+    dtype: str | None
+    workers: int
+    seen: Seen | None
 
 
 def export(
-    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="a name of the registry, or a folder")],
+    adapter: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADAPTER|EXPRESSION|FILE",
+            help='a name of the registry, a folder; for models also "0.7*de + 0.3*recipes", or a .yaml with merge:',
+        ),
+    ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help=", ".join(FORMS))],
     out: Annotated[Path, typer.Option("--out", metavar="PLACE", help="a new folder; for gguf forms a new file")],
+    settings: SettingsArgument = None,
     base: Annotated[str | None, typer.Option(help="the base: hub id, folder; else the one it was trained on")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16; else the base's own")] = None,
     base_gguf: Annotated[
@@ -66,28 +71,40 @@ def export(
     allow_mismatch: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="go on where the base differs from this level on: L1 to L4")
     ] = None,
+    files_of: FilesOption = None,
+    base_of: BaseOfOption = None,
 ) -> None:
-    """Write an adapter, with all that it was trained upon, in the form that its user reads."""
+    """Write an adapter, with all that it was trained upon, in the form that its user reads.
+
+    A merge that gives full matrices (TIES, DARE ...) is written straight into its base, without being cut to a rank.
+    """
+    from lft.adapters.fit import level_of
+    from lft.base.diff_files import require_new
     from lft.errors import RecipeError
+    from lft.files import sweep_drafts
 
     if to not in FORMS:
         raise RecipeError(f"there is no form {to!r}", where="--to", fix=f"one of {', '.join(FORMS)}")
     _require_meant(to, base_gguf, merge_base)
     quiet_libraries()
-    opened = _compressed(_open(adapter, base, allow_mismatch), rank)
-    if to in MERGES and (to != "ollama" or base_gguf is None):
-        opened = replace(opened, seen=_seen(opened, merge_base))
-    code = _dtype(dtype)
+    code, allow = _dtype(dtype), level_of(allow_mismatch) if allow_mismatch is not None else None
+    require_new(out)
+    sweep_drafts(out.absolute())
+    asked = Asked(adapter, settings or [], to, out)
+    whole = _compressed(_opened(asked, base, allow, Whose(files_of, base_of)), rank)
+    merges = to in MERGES and (to != "ollama" or base_gguf is None)
+    writing = Writing(code, workers, _seen(whole, merge_base) if merges else None)
     if to == "merged":
-        _show_merged(_merged(opened, out, code, workers))
+        _show_merged(_merged(whole, out, writing), out)
     elif to == "gguf-lora":
-        _gguf_lora(opened, out, code)
+        _gguf_lora(whole, out, code, out)
+        typer.echo(f"use it: llama-cli -m BASE.gguf --lora {out}")
     elif to in ("gguf", "diff"):
-        _through_merged(opened, out, code, workers, to)
+        _through_merged(whole, out, writing, to)
     elif to == "ollama":
-        _ollama(opened, out, code, base_gguf, workers)
+        _ollama(whole, out, writing, base_gguf)
     else:
-        _peft(opened, out, to)
+        _peft(whole, out, to)
 
 
 def _require_meant(to: str, base_gguf: str | None, merge_base: str | None) -> None:
@@ -100,56 +117,36 @@ def _require_meant(to: str, base_gguf: str | None, merge_base: str | None) -> No
         raise RecipeError("nothing is merged into a base here", where="--merge-base", fix="leave it out")
 
 
-def _open(written: str, base: str | None, allow_mismatch: str | None) -> Opened:
-    from lft.adapters.adapter import open_adapter
-    from lft.adapters.fit import BaseSide, fit, level_of, require_fit
-    from lft.adapters.stack import is_stack, open_stack, parts_in, with_below
+def _opened(asked: Asked, base: str | None, allow: int | None, whose: Whose) -> Opened:
+    """An adapter by its name, or a merge that somebody wrote instead of one."""
+    from lft.adapters.export.opened import Place, open_merge, open_written
     from lft.adapters.store.checkout import finder
-    from lft.adapters.store.layout import open_store
-    from lft.base.fingerprint import Fingerprint, fingerprint
     from lft.base.places import or_remembered
-    from lft.base.resolve import resolve_base
-    from lft.recipe.schema import Base
-
-    allow = level_of(allow_mismatch) if allow_mismatch is not None else None
-    store = open_store(registry_folder())
-    folder, find = folder_of(written, store), or_remembered(finder(store), cache_folder())
-    adapter = open_stack(folder, find) if is_stack(folder) else open_adapter(folder)
-    named = Base(model=base) if base is not None else _recorded(adapter)
-    ref = resolve_base(named, cache_folder(), typer.echo)
-    side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
-    for one in parts_in(adapter, find):
-        found = fit(one, side, cache_folder(), find)
-        require_fit(found, allow)
-        for rung in found.rungs:
-            if not rung.passed:
-                word = "not known" if rung.passed is None else "tolerated"
-                typer.echo(f"{word}: L{rung.level} {rung.name}: {rung.why}")
-    identity = fingerprint(ref.folder, cache_folder())
-    ref.remember(cache_folder(), identity.weights)
-    if allow is not None and adapter.binding is not None:  # what lies below was bound to the base of training
-        identity = Fingerprint(adapter.binding.weights, adapter.binding.tokenizer)
-    stacked = with_below(adapter, ref.folder, identity, find)
-    for one in stacked.adapters[:-1]:
-        typer.echo(f"with the adapter {'in' if is_stack(folder) else 'below'} it: {one.folder}")
-    name = adapter.binding.name if adapter.binding and adapter.binding.name else Path(written).name
-    return Opened(name, stacked, ref)
-
-
-def _recorded(adapter: Adapter) -> Base:
-    from lft.base.places import recorded_base
     from lft.errors import RecipeError
-    from lft.recipe.schema import Base
 
-    if adapter.binding is not None:
-        model, revision = recorded_base(adapter.binding, adapter.folder, cache_folder())
-        return Base(model=model, revision=revision)
-    raise RecipeError(
-        f"this adapter was not made by lft, and a base is not fetched because a file names it "
-        f"({adapter.configuration.base or 'it names none'})",
-        where=str(adapter.folder),
-        fix="name it: --base user/model, or --base FOLDER",
-    )
+    store = registry()
+    find = or_remembered(finder(store), cache_folder())
+    place = Place(lambda text: folder_of(text, store), find, cache_folder(), typer.echo)
+    written, settings = asked.written, asked.settings
+    if not _is_merge(written, settings):
+        if whose != Whose(None, None):
+            raise RecipeError("--files-of and --base-of choose among the adapters of a merge", fix="leave them out")
+        return open_written(written, base, place, allow)
+    if asked.to not in MERGES:
+        raise RecipeError(
+            f"--to {asked.to} takes an adapter, and this is a merge that was not made one",
+            where=written,
+            fix='make it one first: lft adapters merge "..." --name you/name, then export that',
+        )
+    plan = plan_of(written, settings)
+    return open_merge(plan, asked.out.stem, base, place, allow, files_of=whose.files, base_of=whose.base)
+
+
+def _is_merge(written: str, settings: list[str]) -> bool:
+    """Whether it is an expression or a file with one; a folder that is there, or a name alone, is an adapter."""
+    if Path(written).expanduser().is_dir():
+        return False
+    return bool(settings) or written.endswith((".yaml", ".yml")) or re.search(r"[\s*+()]", written) is not None
 
 
 def _dtype(written: str | None) -> str | None:
@@ -163,9 +160,12 @@ def _dtype(written: str | None) -> str | None:
 
 def _compressed(opened: Opened, rank: int | None) -> Opened:
     from lft.adapters.export.peft import compressed
+    from lft.errors import RecipeError
 
     if rank is None:
         return opened
+    if opened.certificate is not None:
+        raise RecipeError("a merge is cut by its own setting", where="--rank", fix=f"write rank={rank} behind it")
     delta, errors = compressed(opened.stacked.delta, rank)
     if errors:
         worst = max(errors, key=errors.__getitem__)
@@ -192,7 +192,7 @@ def _seen(opened: Opened, written: str | None) -> Seen | None:
     return seen_by(binding, opened.base.folder, "trained" if written == "trained" else "original")
 
 
-def _merged(opened: Opened, out: Path, dtype: str | None, workers: int) -> Merged:
+def _merged(opened: Opened, out: Path, writing: Writing) -> Merged:
     from lft.adapters.export.merged import export_merged
 
     files = opened.adapter.files
@@ -202,28 +202,27 @@ def _merged(opened: Opened, out: Path, dtype: str | None, workers: int) -> Merge
         opened.base.folder,
         opened.stacked.delta,
         out,
+        dense=opened.dense,
         tokenizer=folder if has_tokenizer else None,
         rows=opened.rows,
-        dtype=dtype,
-        seen=opened.seen,
-        workers=workers,
-        beside=_format(folder),
+        dtype=writing.dtype,
+        seen=writing.seen,
+        workers=writing.workers,
+        beside=_beside(opened, writing),
     )
 
 
-def _through_merged(opened: Opened, out: Path, dtype: str | None, workers: int, to: str) -> None:
+def _through_merged(opened: Opened, out: Path, writing: Writing, to: str) -> None:
     """Forms that are made of the merged model, which is written beside them and removed again."""
     from lft.adapters.export.gguf_model import export_gguf
     from lft.base.diff import make_diff
-    from lft.base.diff_files import require_new
     from lft.base.resolve import resolve_base
+    from lft.files import work_folder
     from lft.recipe.schema import Base
 
-    require_new(out)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.draft.", dir=out.absolute().parent) as draft:
-        model = Path(draft) / "model"
-        _show_merged(_merged(opened, model, dtype, workers))
+    with work_folder(out.absolute()) as draft:
+        model = draft / "model"
+        _show_merged(_merged(opened, model, writing), None)
         if to == "gguf":
             made = export_gguf(model, out, opened.name)
             typer.echo(f"model: {made.file} ({amount(made.size)}, {made.tensors} tensors, {made.architecture})")
@@ -233,20 +232,34 @@ def _through_merged(opened: Opened, out: Path, dtype: str | None, workers: int, 
     typer.echo(f"difference: {out} ({amount(found.stored_bytes)}, {found.changed} tensors); see lft base diff apply")
 
 
-def _format(folder: Path) -> dict[str, str]:
-    """The prompt format goes along: a merged model is asked as its adapter was."""
+def _beside(opened: Opened, writing: Writing) -> dict[str, str]:
+    """Card and prompt format go along: a merged model is asked as its adapter was; of a merge also its certificate."""
+    from lft.adapters.certificate import CERTIFICATE_FILE
+    from lft.adapters.export.model_card import CARD_FILE, facts_of, model_card
     from lft.data.prompts import PROMPT_FILE
 
-    file = folder / PROMPT_FILE
-    return {PROMPT_FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+    merged_into = "" if writing.seen is None else "trained" if writing.seen.used else "original"
+    found = {CARD_FILE: model_card(facts_of(opened, registry(), merged_into))}
+    file = opened.adapter.folder / PROMPT_FILE
+    if file.is_file():
+        found[PROMPT_FILE] = file.read_text(encoding="utf-8")
+    if opened.certificate is not None:
+        found[CERTIFICATE_FILE] = opened.certificate.text
+    return found
 
 
-def _show_merged(merged: Merged) -> None:
-    typer.echo(f"merged: {merged.folder} ({amount(merged.size)}, {merged.changed} of {merged.tensors} tensors changed)")
+def _show_merged(merged: Merged, where: Path | None) -> None:
+    """What became of the merge; ``where`` it lies in the end, None where it is only on the way to something."""
+    typer.echo(
+        f"merged{f': {where}' if where else ''} "
+        f"({amount(merged.size)}, {merged.changed} of {merged.tensors} tensors changed)"
+    )
     typer.echo(f"rounding to the file's precision lost {merged.lost:.2%} of the change")
     if merged.lost >= _WORTH_TELLING:
         for found in sorted(merged.retained, key=lambda found: -found.share)[:_WORST]:
             typer.echo(f"  {found.share:.2%} of it in {found.tensor}")
+    if merged.untied:
+        typer.echo("embedding and head are two tensors now: only one of them changed (tie_word_embeddings: false)")
     _show_quantized(merged)
     typer.echo("read back: bytes, headers, sums and tokenizer agree")
 
@@ -285,21 +298,19 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def _ollama(opened: Opened, out: Path, dtype: str | None, base_gguf: str | None, workers: int) -> None:
+def _ollama(opened: Opened, out: Path, writing: Writing, base_gguf: str | None) -> None:
     """With the base's GGUF the adapter alone, else the whole merged model; and the Modelfile that says how to ask."""
     from lft.adapters.export.gguf_names import architecture
     from lft.adapters.export.ollama import base_line, write_modelfile
-    from lft.base.diff_files import require_new
     from lft.files import new_folder
 
-    require_new(out)
     below = base_line(base_gguf, out, architecture(opened.base.folder).name) if base_gguf is not None else ""
     with new_folder(out) as draft:
         if not below:
-            _show_merged(_merged(opened, draft / "model", dtype, workers))
+            _show_merged(_merged(opened, draft / "model", writing), out / "model")
             written = _modelfile(opened, "./model", None)
         else:
-            _gguf_lora(opened, draft / "adapter.gguf", dtype)
+            _gguf_lora(opened, draft / "adapter.gguf", writing.dtype, out / "adapter.gguf")
             written = _modelfile(opened, below, "./adapter.gguf")
         write_modelfile(draft, written)
     typer.echo(f"use it:\n  cd {out} && ollama create {_served(opened)} -f Modelfile && ollama run {_served(opened)}")
@@ -344,7 +355,8 @@ def _modelfile(opened: Opened, base: str, adapter: str | None) -> Modelfile:
     )
 
 
-def _gguf_lora(opened: Opened, out: Path, dtype: str | None) -> None:
+def _gguf_lora(opened: Opened, out: Path, dtype: str | None, where: Path) -> None:
+    """Write the adapter; ``where`` it lies in the end."""
     from lft.adapters.export.gguf_lora import export_gguf_lora
 
     made = export_gguf_lora(
@@ -356,6 +368,6 @@ def _gguf_lora(opened: Opened, out: Path, dtype: str | None) -> None:
         dtype=dtype or "F32",
     )
     typer.echo(
-        f"adapter: {made.file} ({amount(made.size)}, {made.pairs} tensors of rank {made.rank}, {made.architecture})"
+        f"adapter: {where} ({amount(made.size)}, {made.pairs} tensors of rank {made.rank}, {made.architecture})\n"
+        "read back: every factor agrees"
     )
-    typer.echo(f"read back: every factor agrees\nuse it: llama-cli -m BASE.gguf --lora {made.file}")

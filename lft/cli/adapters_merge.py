@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from lft.cli.adapters_common import WIDTH, opened, printable
+from lft.cli.adapters_common import WIDTH, folder_of, opened, printable
 
 if TYPE_CHECKING:
-    from lft.adapters.adapter import Adapter
     from lft.adapters.certificate import Certificate
     from lft.adapters.expression import MergePlan
+    from lft.adapters.inputs import Inputs
     from lft.adapters.merge import Merged
     from lft.adapters.store.layout import Store
 
@@ -41,7 +41,18 @@ class Whose:
 
 
 BaseOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="the base model, where a merge depends on its weights")
+    str | None,
+    typer.Option(metavar="BASE", help="hub id, folder or package: where its weights count, or an adapter is foreign"),
+]
+SettingsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="method=ties density=0.3 rank=16 ...")
+]
+FilesOption = Annotated[
+    str | None,
+    typer.Option("--files-of", metavar="ADAPTER", help="whose tokenizer and prompt format it takes"),
+]
+BaseOfOption = Annotated[
+    str | None, typer.Option("--base-of", metavar="ADAPTER", help="on whose base, where QLoRAs and others are merged")
 ]
 
 
@@ -49,19 +60,13 @@ def merge(
     what: Annotated[
         str, typer.Argument(metavar="EXPRESSION|FILE", help='"0.7*de + 0.3*recipes", or a .yaml with merge:')
     ] = "",
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="method=ties density=0.3 rank=16 ...")
-    ] = None,
+    settings: SettingsArgument = None,
     name: Annotated[str | None, typer.Option(help="namespace/name in the registry")] = None,
     version: Annotated[str | None, typer.Option(help="three numbers; else the next one")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write a PEFT folder instead")] = None,
     base: BaseOption = None,
-    files_of: Annotated[
-        str | None, typer.Option(metavar="ADAPTER", help="whose tokenizer and prompt format, where they differ")
-    ] = None,
-    base_of: Annotated[
-        str | None, typer.Option(metavar="ADAPTER", help="on whose base, where one is of a QLoRA and one is not")
-    ] = None,
+    files_of: FilesOption = None,
+    base_of: BaseOfOption = None,
     methods: Annotated[bool, typer.Option("--methods", help="list the methods and what each takes")] = False,
 ) -> None:
     """Merge adapters of one base into one, by a method that says how exact it is."""
@@ -76,36 +81,35 @@ def merge(
         raise RecipeError("where to?", fix="give --name namespace/name for the registry, or --out FOLDER")
     if out is not None and out.exists():
         raise RecipeError("it is there already, and nothing is replaced", where=str(out), fix="choose another --out")
-    plan = _plan(what, settings or [])
+    plan = plan_of(what, settings or [])
     store = opened()
-    adapters = {term.ref: _opened(term.ref, store) for term in plan.inputs}
-    merged = _merged(plan, adapters, base)
+    inputs = _inputs([term.ref for term in plan.inputs], base, store)
+    merged = _merged(plan, inputs)
     whose = Whose(files_of, base_of)
     if out is not None:
-        _save(merged, adapters, out, out.name, whose)
+        _save(merged, inputs, out, out.name, whose)
         where = str(out)
     else:
-        where = _into_store(merged, adapters, store, str(name), version, whose)
-    for line in summary(merged.certificate, where):
-        print(_folded(printable(line)))
+        where = _into_store(merged, inputs, store, str(name), version, whose)
+    _say(summary(merged.certificate, where))
 
 
 def advise(
     adapters: Annotated[list[str], typer.Argument(metavar="ADAPTER...", help="names of the registry, or folders")],
+    base: BaseOption = None,
 ) -> None:
     """Compare adapters before a merge: norms, cosines, overlaps, and which method to take."""
     from lft.adapters.advice import advise as compared
     from lft.adapters.advice import table
-    from lft.adapters.sources import require_same_base, source_of
+    from lft.adapters.sources import require_same_base
 
-    store = opened()
-    sources = [source_of(ref, _opened(ref, store)) for ref in dict.fromkeys(adapters)]
-    require_same_base(sources)
-    for line in table(compared({source.ref: source.delta for source in sources})):
-        print(printable(line))
+    inputs = _inputs(adapters, base, opened())
+    require_same_base(list(inputs.sources.values()))
+    _say(table(compared({ref: source.delta for ref, source in inputs.sources.items()})))
 
 
-def _plan(what: str, settings: list[str]) -> MergePlan:
+def plan_of(what: str, settings: list[str]) -> MergePlan:
+    """The plan of an expression with its settings, or of a file."""
     from lft.adapters.plan_file import plan_of_expression, plan_of_file
     from lft.errors import RecipeError
 
@@ -116,48 +120,45 @@ def _plan(what: str, settings: list[str]) -> MergePlan:
     return plan_of_file(Path(what))
 
 
-def _opened(ref: str, store: Store) -> Adapter:
-    from lft.adapters.adapter import open_adapter
-    from lft.cli.adapters_common import folder_of
-
-    return open_adapter(folder_of(ref, store))
-
-
-def _merged(plan: MergePlan, adapters: Mapping[str, Adapter], base: Path | None) -> Merged:
-    from lft.adapters.base_tensors import base_tensors
-    from lft.adapters.merge import merge as run
-    from lft.adapters.sources import source_of
-    from lft.base.fingerprint import fingerprint
+def _inputs(refs: Sequence[str], base: str | None, store: Store) -> Inputs:
+    """The adapters; what is not known of one on this base is said."""
+    from lft.adapters.fit import remarks
+    from lft.adapters.inputs import On, open_inputs
+    from lft.adapters.store.checkout import finder
+    from lft.base.places import or_remembered
+    from lft.base.resolve import named_base, resolve_base
     from lft.cli.common import cache_folder
 
-    weights = None
+    on = None
     if base is not None:
-        identity, weights = fingerprint(base, cache_folder()), base_tensors(base)
-        for ref, adapter in adapters.items():
-            if adapter.binding is not None:
-                adapter.binding.require(identity, where=ref)
-    return run(plan, {ref: source_of(ref, adapter, weights) for ref, adapter in adapters.items()}, weights)
+        cache = cache_folder()
+        on = On(resolve_base(named_base(base), cache, typer.echo), cache, or_remembered(finder(store), cache))
+    found = open_inputs(refs, lambda text: folder_of(text, store), on)
+    for parent, fit in zip(found.parents, found.fits, strict=bool(found.fits)):
+        _say(f"{parent.ref}: {line}" for line in remarks(fit))
+    return found
 
 
-def _save(merged: Merged, adapters: Mapping[str, Adapter], folder: Path, name: str, whose: Whose) -> None:
+def _merged(plan: MergePlan, inputs: Inputs) -> Merged:
+    from lft.adapters.merge import merge as run
+
+    return run(plan, inputs.sources, inputs.weights)
+
+
+def _save(merged: Merged, inputs: Inputs, folder: Path, name: str, whose: Whose) -> None:
     from lft.adapters.merge_folder import save_merged
-    from lft.adapters.peft_folder import Named
 
-    parents = [Named(ref, adapter) for ref, adapter in adapters.items()]
-    save_merged(merged, parents, folder, name, files_of=whose.files, base_of=whose.base)
+    save_merged(merged, inputs.parents, folder, name, files_of=whose.files, base_of=whose.base)
 
 
-def _into_store(
-    merged: Merged, adapters: Mapping[str, Adapter], store: Store, name: str, version: str | None, whose: Whose
-) -> str:
+def _into_store(merged: Merged, inputs: Inputs, store: Store, name: str, version: str | None, whose: Whose) -> str:
     from lft.adapters.merge_folder import merge_record, parent_records
-    from lft.adapters.peft_folder import Named
     from lft.adapters.store.add import Origin, add_adapter
 
-    records = parent_records([Named(ref, adapter) for ref, adapter in adapters.items()], merged.certificate, store)
+    records = parent_records(inputs.parents, merged.certificate, store)
     origin = Origin(name, version, kind="merge", merge=merge_record(merged.certificate), parents=records)
     with tempfile.TemporaryDirectory(prefix="lft-merge-") as draft:
-        _save(merged, adapters, Path(draft) / "adapter", name, whose)
+        _save(merged, inputs, Path(draft) / "adapter", name, whose)
         return str(add_adapter(store, Path(draft) / "adapter", origin).stored)
 
 
@@ -173,6 +174,11 @@ def summary(certificate: Certificate, where: str) -> list[str]:
         lines.append(f"  left out by the rank: {float(found.error):.3%} of the norm")
         lines.append(f"  most in {found.worst.tensor}: {float(found.worst.error):.3%} at rank {found.worst.rank}")
     return lines
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(_folded(printable(line)))
 
 
 def _folded(line: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 
 from lft.adapters.algebra.sparse import Dare, Ties
 from lft.adapters.algebra.table import METHODS, require_method
-from lft.adapters.expression import Term, parse_expression
-from lft.adapters.plan_file import plan_of_expression, plan_of_file, plan_of_yaml
+from lft.adapters.expression import MergePlan, Term, parse_expression
+from lft.adapters.plan_file import plan_of_expression, plan_of_file
 from lft.adapters.weights import ByLayer, ByPattern
 from lft.errors import LftError, RecipeError
 
@@ -121,6 +123,12 @@ def test_no_expression_gives_a_traceback(text: str) -> None:
     assert "column" in said
 
 
+def plan_of_yaml(text: str) -> MergePlan:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "m.yaml").write_text(text, encoding="utf-8", newline="")
+        return plan_of_file(Path(folder) / "m.yaml")
+
+
 def test_the_yaml_form() -> None:
     plan = plan_of_yaml(
         """
@@ -179,7 +187,7 @@ def test_the_yaml_form_with_little_said() -> None:
 )
 def test_the_yaml_form_is_closed_and_names_the_place(text: str, said: str) -> None:
     with pytest.raises(RecipeError) as raised:
-        plan_of_yaml(text, "m.yaml")
+        plan_of_yaml(text)
     assert said in str(raised.value)
 
 

@@ -15,17 +15,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from lft.adapters.adapter import open_adapter
 from lft.adapters.base_tensors import base_tensors
 from lft.adapters.certificate import CERTIFICATE_FILE, Certificate
-from lft.adapters.deltas import dense_delta, read_delta
+from lft.adapters.deltas import read_delta
 from lft.adapters.expression import MergePlan
 from lft.adapters.merge import Merged, merge
 from lft.adapters.merge_folder import save_merged
 from lft.adapters.peft_folder import Named
 from lft.adapters.plan_file import plan_of_expression
-from lft.adapters.sources import Source, source_of_folder
+from lft.adapters.sources import Source, source_of
 from lft.base.binding import Below, Binding
 from lft.errors import InputError
 from lft.files import broken_files
-from tests.merging import delta, distance, plan, source, sources
+from tests.merging import delta, dense, distance, plan, source, sources
 from tests.tiny import save_tiny, tiny_model
 
 INPUT = torch.tensor([[5, 9, 33, 70, 8, 2]])
@@ -68,7 +68,7 @@ def merged_logits(merged: Merged, family: str = "llama", **model: Any) -> torch.
 
 
 def run(expression: str, folders: dict[str, Path], *settings: str, base: Any = None) -> tuple[Merged, list[Named]]:
-    found = {ref: source_of_folder(ref, folder, base) for ref, folder in folders.items()}
+    found = {ref: source_of(ref, open_adapter(folder), base) for ref, folder in folders.items()}
     named = [Named(ref, open_adapter(folder)) for ref, folder in folders.items()]
     return merge(plan_of_expression(expression, settings), found, base), named
 
@@ -107,7 +107,7 @@ def test_a_sum_of_all_kinds_is_loaded_by_plain_peft(tmp_path: Path) -> None:
     assert config["rank_pattern"] == config["alpha_pattern"] == {}
     assert broken_files(out) == []
     again = read_delta(open_adapter(out))
-    assert all(distance(dense_delta(again, n), merged.tensor(n)) < 1e-6 for n in merged.names())
+    assert all(distance(dense(again, n), merged.tensor(n)) < 1e-6 for n in merged.names())
 
 
 def test_conv1d_is_merged_in_the_orientation_of_the_base(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_dora_is_refused_by_name_and_is_a_full_matrix_with_its_base(tmp_path: 
             parameter.data = torch.randn_like(parameter) * 0.1
     model.save_pretrained(tmp_path / "dora")
     with pytest.raises(InputError, match=r"it is a DoRA \(4 modules, first model.layers.0.mlp.up_proj\)"):
-        source_of_folder("a", tmp_path / "dora")
+        source_of("a", open_adapter(tmp_path / "dora"))
     merged, named = run("a", {"a": tmp_path / "dora"}, base=base_tensors(tmp_path / "base"))
     plain = _load(tmp_path / "base")
     merged_model = model.merge_and_unload()
@@ -199,7 +199,7 @@ def test_an_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) 
     next(iter(state.values()))[0, 0] = float("nan")
     save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="not finite"):
-        source_of_folder("a", folder)
+        source_of("a", open_adapter(folder))
 
 
 def test_a_weight_that_leaves_float32_is_refused() -> None:

@@ -9,9 +9,10 @@ whatever the tensor's size; 42 MiB for two adapters (tests/adapters/test_merge_s
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -83,8 +84,11 @@ class Dense:
         """Rows start..stop, the same bits as in any other cut."""
         step = tile_rows(self.shape[1])
         first = start // step * step
-        tiles = torch.cat([self.rule(at) for at in range(first, stop, step)])
-        return tiles[start - first : stop - first]
+        return torch.cat([self.rule(at)[max(start - at, 0) : stop - at] for at in range(first, stop, step)])
+
+    def in_order(self) -> Callable[[int, int], torch.Tensor]:
+        """``rows`` for a reader that goes from top to bottom in small steps: the last tile is kept for the next one."""
+        return replace(self, rule=functools.lru_cache(maxsize=1)(self.rule)).rows
 
     def tensor(self) -> torch.Tensor:
         """The whole, in the shape of the base's tensor."""

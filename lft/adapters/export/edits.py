@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from lft.adapters.algebra.rowwise import Dense
 from lft.adapters.cover import BaseTensors, base_tensors
 from lft.adapters.deltas import Delta
-from lft.adapters.export.stream import DTYPES, Dense, Edit, Output, base_matrix
+from lft.adapters.export.stream import DTYPES, Addition, Edit, Output, base_matrix, mapped
 from lft.base.diff_files import shards_of
 from lft.base.embeddings import HEADS, is_head, is_input
 from lft.base.headers import TensorInfo, read_headers
@@ -34,6 +35,18 @@ class Seen:
     names: frozenset[str]
     matrix: Callable[[torch.Tensor], torch.Tensor]
     used: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What is added to a base: a delta, and full matrices that are computed by rows."""
+
+    delta: Delta
+    dense: Mapping[str, Dense]
+
+    def touched(self) -> list[str]:
+        """Every tensor that does not stay as it is, sorted."""
+        return sorted({*self.delta.names(), *self.delta.whole, *self.delta.rows, *self.dense})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +68,20 @@ class Layout:
 
 
 def layout(
-    base: Path, delta: Delta, *, rows: int | None = None, dtype: str | None = None, seen: Seen | None = None
+    base: Path,
+    delta: Delta,
+    *,
+    dense: Mapping[str, Dense] | None = None,
+    rows: int | None = None,
+    dtype: str | None = None,
+    seen: Seen | None = None,
 ) -> Layout:
     """Lay out the merged model as its base is laid out.
 
     Args:
         base: folder of the base's safetensors and config.json.
         delta: what is added, by the names that the model's modules have.
+        dense: what is added besides, by rows that are computed when they are asked for.
         rows: rows of the embedding that the adapter was trained with; None keeps the base's.
         dtype: F32, F16 or BF16 for every float tensor; None keeps each tensor's own.
         seen: how a quantized training saw the base; None takes it as it is stored.
@@ -70,23 +90,26 @@ def layout(
         InputError: a part of the delta has no tensor in the base, or one of another shape; the base is quantized.
     """
     tensors = {tensor.name: tensor for tensor in read_headers(base)}
-    names = _stored_names(_touched(delta), base_tensors(base))
+    change = Change(delta, dense or {})
+    names = _stored_names(change.touched(), base_tensors(base))
     config = _configuration(base)
-    edits = {names[name]: edit for name, edit in _edits(delta, names, tensors, base).items()}
+    edits = {names[name]: edit for name, edit in _edits(change, names, tensors, base).items()}
     embedding, head = next(filter(is_input, tensors), None), next(filter(is_head, tensors), None)
-    _require_one_copy(edits, rows, tensors, config, base)
+    copies = _copies(tensors, config)
+    grows = rows is not None and any(rows > tensors[name].shape[0] for name in copies)
+    apart = len(copies) > 1 and (grows or not edits.keys().isdisjoint(copies)) and _spread(edits, copies, tensors, base)
     if rows is not None and embedding is not None:
-        _grow(edits, [name for name in (embedding, head) if name is not None], tensors, rows)
+        _grow(edits, [*copies, *([head] if head is not None and head not in copies else [])], tensors, rows)
     if seen is not None:
         _see(edits, seen, tensors)
     files = {
         file.name: [_output(tensor, edits.get(tensor.name), dtype) for tensor in those]
         for file, those in shards_of(tensors.values()).items()
     }
-    untied = _untied(delta, config, embedding, head)
+    untied = _untied(change, config, embedding, head)
     if untied is not None:
-        files[next(reversed(files))] += untied_outputs(files, str(embedding), delta, untied, tensors, dtype)
-    return Layout(files, _rows_of(files, embedding), False if untied is not None else None)
+        files[next(reversed(files))] += untied_outputs(files, str(embedding), change, untied, tensors, dtype)
+    return Layout(files, _rows_of(files, embedding), False if apart or untied is not None else None)
 
 
 def _stored_names(wanted: Sequence[str], base: BaseTensors) -> dict[str, str]:
@@ -116,16 +139,10 @@ def _stored_names(wanted: Sequence[str], base: BaseTensors) -> dict[str, str]:
     return found
 
 
-def _touched(delta: Delta) -> list[str]:
-    return sorted({*delta.names(), *delta.whole, *delta.rows})
-
-
-def _edits(delta: Delta, names: Mapping[str, str], tensors: Mapping[str, TensorInfo], where: Path) -> dict[str, Edit]:
+def _edits(change: Change, names: Mapping[str, str], tensors: Mapping[str, TensorInfo], where: Path) -> dict[str, Edit]:
     found: dict[str, Edit] = {}
     for name, stored in names.items():
         if stored not in tensors:  # a head that is the input embedding; see _untied
-            if name in delta.rows:
-                raise _unclear(f"rows of {name}, which this base does not store apart from its embedding", where)
             continue
         there = tensors[stored]
         if there.dtype not in DTYPES:
@@ -134,60 +151,78 @@ def _edits(delta: Delta, names: Mapping[str, str], tensors: Mapping[str, TensorI
                 where=str(where),
                 fix="merge into the base's unquantized release",
             )
-        found[name] = edit_of(delta, name, there)
+        found[name] = edit_of(change, name, there)
     return found
 
 
-def _require_one_copy(
-    edits: Mapping[str, Edit],
-    rows: int | None,
-    tensors: Mapping[str, TensorInfo],
-    config: Mapping[str, Any],
-    where: Path,
-) -> None:
-    """Some checkpoints store one parameter under several names; changing one of them would leave the others behind.
+def _copies(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> list[str]:
+    """The names under which the input embedding is stored: some checkpoints store a tied head, or T5's, again."""
+    tied = [name for name in tensors if is_head(name)] if config.get("tie_word_embeddings") else []
+    return [*filter(is_input, tensors), *tied]
+
+
+def _spread(edits: dict[str, Edit], copies: Sequence[str], tensors: Mapping[str, TensorInfo], where: Path) -> bool:
+    """Give every copy of one parameter the rows that replace the embedding's, as loading ties them.
+
+    What is trained on one of its uses alone (a LoRA of the embedding, rows of the head) stays there, as in training;
+    PEFT's own merging writes it into both.
+
+    Returns:
+        Whether embedding and head are two different tensors from now on.
 
     Raises:
-        InputError: an embedding is changed, or grows, that such a checkpoint stores twice.
+        InputError: the copies differ, or one of several input embeddings changes by itself.
     """
-    copies = [name for name in tensors if is_input(name)]
-    if config.get("tie_word_embeddings"):
-        copies += [name for name in tensors if is_head(name)]
-    grows = rows is not None and any(rows > tensors[name].shape[0] for name in copies)
-    if len(copies) > 1 and (grows or any(name in edits for name in copies)):
-        raise _unclear(f"the embedding, which this base stores more than once ({', '.join(copies)})", where)
+    first = mapped(tensors[copies[0]])
+    changed = [name for name in copies if name in edits]
+    apart = [name for name in changed if is_head(name) or edits[name].adds or edits[name].whole is not None]
+    alone = len([name for name in copies if is_input(name)]) > 1 and any(map(is_input, apart))
+    if alone or any(mapped(tensors[name]) != first for name in copies[1:]):
+        raise InputError(
+            f"the adapter changes the embedding, which this base stores more than once ({', '.join(copies)}), "
+            + ("and one of these by itself" if alone else "and not alike"),
+            where=str(where),
+            fix="load base and adapter with peft and save them merged",
+        )
+    rows = next((edits[name].replaced for name in changed if is_input(name)), {})
+    for name in copies if rows else ():
+        edit = edits.get(name, Edit(tensors[name].shape[0]))
+        edits[name] = edit if edit.replaced else replace(edit, replaced=rows)
+    return bool(apart)
 
 
-def _unclear(what: str, where: Path) -> InputError:
-    return InputError(
-        f"the adapter changes {what}: what that makes of the other is not decided here",
-        where=str(where),
-        fix="load base and adapter with peft and save them merged, or train with data.eoi: text",
-    )
-
-
-def edit_of(delta: Delta, name: str, there: TensorInfo) -> Edit:
-    """All that a delta does to one tensor.
+def edit_of(change: Change, name: str, there: TensorInfo) -> Edit:
+    """All that a change does to one tensor.
 
     Raises:
         InputError: a shape does not fit.
     """
+    delta, by_rows = change.delta, change.dense.get(name)
     whole, rows, added = delta.whole.get(name), delta.rows.get(name), delta.added.get(name)
     if name in delta.factors or added is not None:
         _require_shape(name, delta.shape(name), there)
+    if by_rows is not None:
+        _require_shape(name, by_rows.shape, there)
     if whole is not None and tuple(whole.shape[1:]) != there.shape[1:]:
         _require_shape(name, tuple(whole.shape), there)
+    additions: list[Callable[[], Addition]] = [partial(_blocks_of, added)] if added is not None else []
+    additions += [by_rows.in_order] if by_rows is not None else []
     return Edit(
         rows=there.shape[0] if whole is None else whole.shape[0],
         factors=partial(delta.factors.__getitem__, name) if name in delta.factors else None,
-        dense=None if added is None else _blocks_of(added),
+        dense=partial(_together, additions) if additions else None,
         whole=whole,
         replaced={} if rows is None else dict(zip(rows.tokens, rows.values, strict=True)),
     )
 
 
-def _blocks_of(dense: torch.Tensor) -> Dense:
+def _blocks_of(dense: torch.Tensor) -> Addition:
     return lambda start, end: dense[start:end].reshape(end - start, -1)
+
+
+def _together(additions: Sequence[Callable[[], Addition]]) -> Addition:
+    made = [one() for one in additions]
+    return lambda start, end: sum((one(start, end) for one in made[1:]), made[0](start, end))
 
 
 def _require_shape(name: str, shape: tuple[int, ...], there: TensorInfo) -> None:
@@ -223,15 +258,15 @@ def _output(tensor: TensorInfo, edit: Edit | None, dtype: str | None) -> Output:
     return Output(tensor.name, kept, shape, tensor, edit)
 
 
-def _untied(delta: Delta, config: Mapping[str, Any], embedding: str | None, head: str | None) -> str | None:
+def _untied(change: Change, config: Mapping[str, Any], embedding: str | None, head: str | None) -> str | None:
     """The name of the head that must be written apart: the base's is its embedding, and only one of the two changes.
 
-    Rows of added tokens belong to both, as in training; everything else that is trained touches one of them.
+    Rows of the embedding belong to both, as in training; everything else that is trained touches one of them.
     """
     if head is not None or embedding is None or not config.get("tie_word_embeddings", True):
         return None
-    changed = {*delta.names(), *delta.whole}
-    heads = sorted(name for name in changed if is_head(name))
+    changed = {*change.delta.names(), *change.delta.whole, *change.dense}
+    heads = sorted(name for name in {*changed, *change.delta.rows} if is_head(name))
     if heads:
         return heads[0]
     return f"{HEADS[0]}.weight" if any(is_input(name) for name in changed) else None
@@ -240,17 +275,18 @@ def _untied(delta: Delta, config: Mapping[str, Any], embedding: str | None, head
 def untied_outputs(
     files: Mapping[str, Sequence[Output]],
     embedding: str,
-    delta: Delta,
+    change: Change,
     head: str,
     tensors: Mapping[str, TensorInfo],
     dtype: str | None,
 ) -> list[Output]:
-    """The head as a tensor of its own: the embedding with what is added to the head, and the new rows."""
+    """The head as a tensor of its own: the embedding with what the head is given; rows where it has none of its own."""
     there = tensors[embedding]
     below = next(output for outputs in files.values() for output in outputs if output.name == embedding)
-    edit = edit_of(delta, head, there)
+    edit = edit_of(change, head, there)
     if below.edit is not None and edit.whole is None:
-        edit = replace(edit, rows=below.edit.rows, filler=below.edit.filler, replaced=below.edit.replaced)
+        replaced = edit.replaced or below.edit.replaced
+        edit = replace(edit, rows=below.edit.rows, filler=below.edit.filler, replaced=replaced)
     return [replace(_output(there, edit, dtype), name=head)]
 
 

@@ -13,9 +13,20 @@ from typing import Any, Final
 
 import torch
 
+from lft.adapters.algebra.rowwise import TILE, Dense
 from lft.adapters.deltas import Delta, Factors
 from lft.adapters.export.edits import Layout, Seen, layout
-from lft.adapters.export.stream import BLOCK, DTYPES, Dense, Edit, Output, Retained, Written, base_matrix, write_files
+from lft.adapters.export.stream import (
+    BLOCK,
+    DTYPES,
+    Addition,
+    Edit,
+    Output,
+    Retained,
+    Written,
+    base_matrix,
+    write_files,
+)
 from lft.adapters.vocabulary import TEMPLATE_FILE, template_of
 from lft.base.diff_files import copy_beside, index_text, require_new
 from lft.base.files import need_room, read_json
@@ -29,6 +40,7 @@ _NAMES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Half a unit in the last place, of the sum and once more of the float32 sum that it is rounded from.
 _ROUNDING: Final = {"F32": 2.0**-22, "F16": 2.0**-10, "BF16": 2.0**-7}
 _LOOKED_AT: Final = 3
+_TILES: Final = 6  # times four: what a rule on full matrices holds of a tensor (100 MB, measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Merged:
     tensors: int
     changed: int
     size: int
+    untied: bool = False  # embedding and head were one tensor in the base
 
     @property
     def retained(self) -> tuple[Retained, ...]:
@@ -58,6 +71,7 @@ def export_merged(
     delta: Delta,
     out: Path,
     *,
+    dense: Mapping[str, Dense] | None = None,
     tokenizer: Path | None = None,
     rows: int | None = None,
     dtype: str | None = None,
@@ -71,6 +85,7 @@ def export_merged(
         base: folder of the base (config.json, safetensors, tokenizer).
         delta: what is added; of a stack, the sum.
         out: a new folder.
+        dense: changes of full rank, which are computed by blocks of rows when their tensor is written.
         tokenizer: folder whose tokenizer and chat template the model takes (the adapter's); None takes the base's.
         rows: rows of the embedding that the adapter was trained with.
         dtype: F32, F16 or BF16 for all float tensors; None keeps the base's.
@@ -85,7 +100,7 @@ def export_merged(
         MachineError: no room on the disk or too little memory.
     """
     require_new(out)
-    plan = layout(base, delta, rows=rows, dtype=dtype, seen=seen)
+    plan = layout(base, delta, dense=dense, rows=rows, dtype=dtype, seen=seen)
     need_room(out, plan.size + _SLACK, "the merged model")
     need_memory(workers, plan)
     digests: dict[str, str] = {}
@@ -96,15 +111,20 @@ def export_merged(
         digests.update({file.name: file.sha256 for file in files})
     outputs = plan.outputs()
     changed = sum(output.edit is not None for output in outputs)
-    return Merged(out, tuple(files), len(outputs), changed, plan.size)
+    return Merged(out, tuple(files), len(outputs), changed, plan.size, plan.tied is False and _was_tied(base))
+
+
+def _was_tied(base: Path) -> bool:
+    return bool(read_json(base / "config.json").get("tie_word_embeddings", True))
 
 
 def need_memory(workers: int, plan: Layout) -> None:
     """Raise MachineError when what all workers hold at once does not fit into the memory that is free."""
     edited = [output for output in plan.outputs() if output.edit is not None]
     widest = max((math.prod(output.shape[1:]) for output in edited), default=1)
+    tiles = _TILES * TILE if any(one.edit is not None and one.edit.dense is not None for one in edited) else 0
     seen = max((math.prod(o.shape) for o in edited if o.edit is not None and o.edit.seen is not None), default=0)
-    needed = workers * (max(BLOCK, widest) + seen) * 4 * 4  # float32; a matrix that is quantized anew is whole
+    needed = workers * (max(BLOCK, widest) + seen + tiles) * 4 * 4  # float32; a matrix that is quantized anew is whole
     free = _available()
     if free is not None and needed > free:
         raise MachineError(
@@ -185,6 +205,7 @@ def read_back(folder: Path, plan: Layout, files: Sequence[Written], workers: int
 def _compare_rows(output: Output, edit: Edit, source: TensorInfo, there: TensorInfo, folder: Path) -> None:
     base, written = edit.base(base_matrix(source)), base_matrix(there)
     factors = edit.factors() if edit.factors is not None else None
+    dense = edit.dense() if edit.dense is not None else None
     chosen = random.Random(output.name).sample(range(base.shape[0]), min(_LOOKED_AT, base.shape[0]))
     for row in sorted({*chosen, *edit.replaced}):
         found = written[row].double()
@@ -193,13 +214,13 @@ def _compare_rows(output: Output, edit: Edit, source: TensorInfo, there: TensorI
         elif row >= base.shape[0]:
             continue
         else:
-            expected = base[row].double() + _change(factors, edit.dense, row, base.shape[1])
+            expected = base[row].double() + _change(factors, dense, row, base.shape[1])
         scale = expected.abs().max() + 2.0**-24
         if float((found - expected).abs().max()) > _ROUNDING[output.dtype] * float(scale):
             raise _differs(folder, f"row {row} of {output.name} is not base + change")
 
 
-def _change(factors: Factors | None, dense: Dense | None, row: int, columns: int) -> torch.Tensor:
+def _change(factors: Factors | None, dense: Addition | None, row: int, columns: int) -> torch.Tensor:
     change = torch.zeros(columns, dtype=torch.float64)
     if factors is not None:
         change += factors.b[row].double() @ factors.a.double()

@@ -35,7 +35,7 @@ _AT_ONCE: Final = 4 * 1024 * 1024
 DTYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-Dense = Callable[[int, int], torch.Tensor]
+Addition = Callable[[int, int], torch.Tensor]
 """Rows from, to -> what is added to them, [rows x columns] float32."""
 
 
@@ -43,16 +43,16 @@ Dense = Callable[[int, int], torch.Tensor]
 class Edit:
     """What becomes of one tensor of the base.
 
-    ``rows`` it has afterwards (an embedding may grow). ``factors`` (read when their tensor is written, and let go) and
-    ``dense`` are added to the rows that were there before; ``whole`` takes the tensor's place; ``replaced`` takes the
-    place of single rows, and ``filler`` that of grown rows which nothing replaces. ``seen`` makes of the base's matrix
-    the one that training saw (a quantized base, with its rounding); ``onto_seen``: that is what the change is added to,
-    else it is only compared.
+    ``rows`` it has afterwards (an embedding may grow). ``factors`` and ``dense`` (both made when their tensor is
+    written, and let go) are added to the rows that were there before; ``whole`` takes the tensor's place;
+    ``replaced`` takes the place of single rows, and ``filler`` that of grown rows which nothing replaces. ``seen``
+    makes of the base's matrix the one that training saw (a quantized base, with its rounding); ``onto_seen``: that is
+    what the change is added to, else it is only compared.
     """
 
     rows: int
     factors: Callable[[], Factors] | None = None
-    dense: Dense | None = None
+    dense: Callable[[], Addition] | None = None
     whole: torch.Tensor | None = None
     replaced: Mapping[int, torch.Tensor] = field(default_factory=dict)
     filler: torch.Tensor | None = None
@@ -185,12 +185,13 @@ def _write_rows(sink: _Sink, output: Output, base: torch.Tensor) -> Retained | N
     quantized = float((base.float() - seen).norm()) if seen is not None else 0.0
     base = seen if seen is not None and edit.onto_seen else base
     factors = edit.factors() if edit.factors is not None else None
+    dense = edit.dense() if edit.dense is not None else None
     work = _Workplace(base.shape[1], DTYPES[output.dtype])
     narrows = output.dtype != output.source.dtype
     change = lost = 0.0
     for start in range(0, base.shape[0], work.rows):
         end = min(start + work.rows, base.shape[0])
-        block = work.summed(base[start:end], factors, edit.dense, start)
+        block = work.summed(base[start:end], factors, dense, start)
         if edit.adds:
             change, lost = change + block.change, lost + block.lost
             if not math.isfinite(lost):
@@ -224,7 +225,7 @@ class _Workplace:
         self._sum, self._change = torch.empty(self.block, columns), torch.empty(self.block, columns)
         self._rounded = torch.empty(self.rows, columns, dtype=dtype)
 
-    def summed(self, base: torch.Tensor, factors: Factors | None, dense: Dense | None, start: int) -> _Block:
+    def summed(self, base: torch.Tensor, factors: Factors | None, dense: Addition | None, start: int) -> _Block:
         """base + change, rounded once. base: the rows from ``start`` on, at most ``rows`` of them."""
         values = self._rounded[: base.shape[0]]
         if factors is None and dense is None:
@@ -237,7 +238,7 @@ class _Workplace:
         return _Block(values, change, lost)
 
     def _add(
-        self, base: torch.Tensor, factors: Factors | None, dense: Dense | None, start: int, into: torch.Tensor
+        self, base: torch.Tensor, factors: Factors | None, dense: Addition | None, start: int, into: torch.Tensor
     ) -> tuple[float, float]:
         """One block's sum into ``into``; squared norms of the change, and of what rounding lost."""
         end = start + base.shape[0]
