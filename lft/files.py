@@ -12,10 +12,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lft.errors import InputError, MachineError
 
@@ -208,6 +208,43 @@ def _is_held(draft: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+@contextmanager
+def only_builder(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, no other process builds this folder; drafts of builders that were killed are removed.
+
+    ``waits`` is called once where another process is at it. The system lets go of the lock when its holder ends,
+    however it ends; where the file system has no locks, the rename alone keeps the folder whole.
+    """
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_name(f".{folder.name}.lock").open("w")
+    with file:
+        if _locked(file, waits):
+            for left in folder.parent.glob(f".{folder.name}.*"):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _locked(file: TextIO, waits: Callable[[], None]) -> bool:
+    """Lock an open file; False where locks do not exist. A wait inside the system could not be interrupted."""
+    import fcntl
+
+    waited = False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waited:
+                waits()
+            waited = True
+            time.sleep(0.1)
+        except OSError:
+            return False
+        else:
+            return True
 
 
 def sweep(parent: Path) -> None:

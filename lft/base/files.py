@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lft.errors import InputError, MachineError
-from lft.files import MANIFEST, is_disk_full, new_folder, write_text
+from lft.files import MANIFEST, is_disk_full, new_folder, only_builder, write_text
 
 Notify = Callable[[str], None]
 
@@ -78,10 +77,7 @@ def publish(folder: Path, build: Callable[[Path], None], notify: Notify) -> Path
     """
     if is_published(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(f".{folder.name}.lock"), notify) as locked:
-        if locked:
-            _sweep(folder)
+    with only_builder(folder, lambda: notify("another process prepares the same base model; waiting for it")):
         if not is_published(folder):
             _build(folder, build)
     return folder
@@ -111,29 +107,6 @@ def _open_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
-
-
-@contextmanager
-def _lock(path: Path, notify: Notify) -> Iterator[bool]:
-    """Hold a lock; yields whether the file system could give one."""
-    with path.open("w") as file:
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                notify("another process prepares the same base model; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # no locks here (some network file systems): the rename alone keeps the folder whole
-            yield False
-            return
-        yield True
-
-
-def _sweep(folder: Path) -> None:
-    """Remove drafts of builders that were killed; with the lock held nobody is writing one."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def remembered(cache: Path | None, kind: str, file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:

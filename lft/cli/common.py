@@ -34,10 +34,11 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore")
     for name in ("accelerate", "bitsandbytes", "peft", "trl"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from transformers.utils import logging as transformers_logging
+    if "transformers" in sys.modules:  # it has looked at the environment; importing it here would take half a second
+        from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
 
 
 class ProgressLine:

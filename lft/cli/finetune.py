@@ -86,23 +86,22 @@ def _with_folders(recipe: Recipe) -> Recipe:
 
 def _run(recipe: Recipe, node: Node, resume: Path | None, dry_run: bool) -> int | None:
     """The signal that interrupted the run, if one did."""
+    screen = Screen()
+    if recipe.launch.engine != "none" and not dry_run:
+        from lft.train.launch import launch
+
+        words = ["-m", "lft.cli.worker"]
+        return launch(recipe, node, cache_folder(), resume, lambda job: [*words, str(job)], screen.show)
     from lft.train.folder import RunFolder
     from lft.train.inputs import prepare_inputs
-    from lft.train.launch import launch
-    from lft.train.zero import require_engine
 
-    screen = Screen()
     folder = RunFolder(resume) if resume else None
     with screen.progress:
         inputs = prepare_inputs(recipe, cache_folder(), screen.show, folder.read_lock() if folder else None)
-        if dry_run:
-            screen.plan(inputs)
-            return None
-        if recipe.launch.engine == "none":
+        if not dry_run:
             return _alone(inputs, screen, folder)
-        require_engine(recipe.launch, inputs.placement.device, screen.show)
-    words = ["-m", "lft.cli.worker"]
-    return launch(inputs.recipe, node, cache_folder(), resume, lambda job: [*words, str(job)], screen.show)
+        screen.plan(inputs)
+    return None
 
 
 def _alone(inputs: Inputs, screen: Screen, folder: RunFolder | None) -> int | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(job: str) -> int:
-    """Work to the end and return the exit code. The first process speaks for all."""
+    """Work to the end and return the exit code. The first process speaks for all, that of a machine for its data."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
     rank, size, local, attempt = (int(os.environ[name]) for name in names)
     # Now, while there is one thread: those that the libraries start must not receive what the run has to answer.
@@ -34,9 +34,11 @@ def main(job: str) -> int:
 
     screen = Screen()
     try:
-        outcome = work(Job(Path(job)), rank, size, local, attempt, screen.show if rank == 0 else _silent)
+        outcome = work(Job(Path(job)), rank, size, local, attempt, screen.show if local == 0 else _silent)
     except LftError as error:
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BaseException:
         traceback.print_exc()
         return 1
@@ -46,7 +48,7 @@ def main(job: str) -> int:
 
 
 def _silent(event: Event) -> None:
-    """What the other processes see is the same."""
+    """What the other processes of a machine see is the same."""
 
 
 if __name__ == "__main__":

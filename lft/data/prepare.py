@@ -17,7 +17,7 @@ from lft.data.example import Example
 from lft.data.pairs import Pair
 from lft.data.tokens import Counts, Encoder, Tokens
 from lft.errors import InputError
-from lft.files import broken_files, new_folder
+from lft.files import broken_files, new_folder, only_builder
 
 SHARD = 512  # examples per tokenizer call
 ROWS, REPORT = "rows.arrow", "report.json"
@@ -87,13 +87,18 @@ def tokenised(examples: ExampleSet, encoder: Encoder, cache: Path, notify: Calla
     encoder = _counting(encoder)
     key = cache_key(examples.digest, encoder)
     folder = cache / "tokens" / key
-    cached = not broken_files(folder)
-    if not cached:
-        notify(f"tokenising {len(examples):,} examples")
-        with new_folder(folder) as draft:
-            _write(examples, encoder, draft)
-            (draft / REPORT).write_text(json.dumps(asdict(encoder.counts)), encoding="utf-8")
+    if not (cached := not broken_files(folder)):
+        with only_builder(folder, lambda: notify("another process tokenises the same examples; waiting for it")):
+            if not (cached := not broken_files(folder)):
+                notify(f"tokenising {len(examples):,} examples")
+                _build(folder, examples, encoder)
     return _open(folder, key, cached, encoder.form.encoder_decoder)
+
+
+def _build(folder: Path, examples: ExampleSet, encoder: Encoder) -> None:
+    with new_folder(folder) as draft:
+        _write(examples, encoder, draft)
+        (draft / REPORT).write_text(json.dumps(asdict(encoder.counts)), encoding="utf-8")
 
 
 def _counting(encoder: Encoder) -> Encoder:

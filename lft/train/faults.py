@@ -95,9 +95,10 @@ class Failure:
         (job / f"failure-{self.rank}.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def error(self) -> LftError:
-        """As an error of the launcher."""
+        """As an error of the launcher. The recipe and its inputs are everybody's: which process saw it says nothing."""
         kind = _CLASSES.get(self.code, LftError)
-        return kind(f"{self.what} (process {self.rank})", where=self.where, fix=self.fix)
+        who = "" if kind in (RecipeError, InputError) else f" (process {self.rank})"
+        return kind(self.what + who, where=self.where, fix=self.fix)
 
 
 def failures(job: Path) -> list[Failure]:

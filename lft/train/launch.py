@@ -1,7 +1,9 @@
 """Start one process per device and watch them: torchrun's agent, with lft's words for what goes wrong.
 
-lft finetune ──prepares data, then──▶ agent ──▶ worker 0 … worker N-1   (one agent a node; they meet at --rdzv)
+lft finetune ──▶ agent ──▶ worker 0 … worker N-1   (one agent a node; they meet at --rdzv)
              ◀──failure-R.json, run, signal── job folder ◀──┘
+
+The first worker of a node prepares the data; the launcher itself loads nothing that the agent does not need.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from lft.recipe import load_recipe, to_yaml
 from lft.recipe.schema import Launch, Recipe
 from lft.train.events import Note, Report
 from lft.train.faults import failures, last_safe
+from lft.train.zero import require_engine
 
 # Who most often sends a worker a signal that ends it, and what helps.
 _KILLERS: Final = {
@@ -151,6 +154,15 @@ class Job:
             return True
         return any(not _alive(int(path.read_text(encoding="utf-8"))) for path in self.folder.glob("pid-*"))
 
+    def data_is_ready(self, attempt: int) -> None:
+        """The first process of this machine has prepared the data."""
+        write_text(self.folder / f"data-{attempt}", "")
+
+    def wait_for_data(self, attempt: int) -> None:
+        """Wait for that, without a limit: the launcher ends this process where the first one is gone."""
+        while not (self.folder / f"data-{attempt}").exists():
+            time.sleep(0.05)
+
     def interrupted(self, number: int) -> None:
         """Note the signal that ended the run in good order."""
         write_text(self.folder / "signal", str(number))
@@ -195,6 +207,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
+    require_engine(recipe.launch)
     if node.rendezvous is not None:
         _require_place(node)
         others = "another machine" if recipe.launch.nodes == 2 else f"{recipe.launch.nodes - 1} other machines"

@@ -7,7 +7,11 @@ import signal
 import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lft.base.device import device_and_dtype
 from lft.errors import LftError, RecipeError
@@ -16,14 +20,18 @@ from lft.train.events import Event, Report
 from lft.train.faults import Failure, explained
 from lft.train.folder import RunFolder
 from lft.train.history import recipe_values
-from lft.train.inputs import Inputs, prepare_inputs
 from lft.train.launch import Job
-from lft.train.progress import Interruption
-from lft.train.run import Outcome, finetune
 from lft.train.world import World, open_world
-from lft.train.zero import STAGES, join_deepspeed
+from lft.train.zero import STAGES, build_engine, join_deepspeed
+
+if TYPE_CHECKING:
+    from lft.train.inputs import Inputs
+    from lft.train.progress import Interruption
+    from lft.train.run import Outcome
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+_WAKING = signal.SIGURG  # ends a wait of the main thread inside the system; without a handler it does nothing
+_TRAINING = "lft.train.run"  # with torch, transformers and PEFT: what takes seconds to load
 # Where things lie may differ between machines; what is done with them may not.
 _OF_A_MACHINE = ("base.model", "data.train", "method.on_top_of", "output.runs")
 
@@ -31,11 +39,12 @@ _OF_A_MACHINE = ("base.model", "data.train", "method.on_top_of", "output.runs")
 def work(job: Job, rank: int, size: int, local_rank: int, attempt: int, report: Report) -> Outcome:
     """Take part in the run of a job folder; what ends it early is left there for the launcher, then raised.
 
-    ``attempt`` counts from 0 how often the launcher has started the processes of this job.
+    ``attempt`` counts from 0 how often the launcher has started the processes of this job. ``report`` is told of the
+    preparation in every process, of the run in the first one.
     """
+    if attempt and (hopeless := job.hopeless()):
+        raise hopeless  # it would end in the same way again
     try:
-        if attempt and (hopeless := job.hopeless()):
-            raise hopeless  # it would end in the same way again
         job.arrive(rank)
         watch = SignalWatch(job)
         recipe = job.recipe
@@ -43,12 +52,12 @@ def work(job: Job, rank: int, size: int, local_rank: int, attempt: int, report: 
         limit = recipe.launch.timeout_minutes * 60
         with open_world(rank, size, local_rank, device, limit, attempt) as world:
             require_one_recipe(recipe, world)
+            made = world.from_main(job.run)
+            folder = RunFolder(made) if made else None
+            inputs = _prepared(job, folder, world, attempt, watch, report)
             if recipe.launch.engine in STAGES:
                 join_deepspeed(device)
-            inputs = _in_turns(job, world)
-            made = world.from_main(job.run)
-            watch.interruption = interruption = Interruption(report, world)
-            outcome = finetune(inputs, report, RunFolder(made) if made else None, world, interruption, job.made)
+            outcome = _trained(inputs, job, folder, world, watch, report if world.is_main else _untold)
             if outcome.signal is not None:
                 job.interrupted(outcome.signal)
             return outcome
@@ -85,22 +94,42 @@ def _told(error: Exception, rank: int, job: Job) -> LftError:
         return LftError(f"this is a fault of lft: {kind}", fix=f"please report it with {report}")
 
 
-def _in_turns(job: Job, world: World) -> Inputs:
-    """Inputs for everybody, prepared once: the first process, then one on each other machine, then the rest."""
-    turn = 0 if world.is_main else 1 if world.local_rank == 0 else 2
-    inputs: Inputs | None = None
-    made = world.from_main(job.run)
-    pinned = RunFolder(made).read_lock() if made else None
-    for now in range(3):
-        if now == turn:
-            inputs = prepare_inputs(job.recipe, job.cache, _untold, pinned)
-        world.meet("while the data was prepared")
-    assert inputs is not None
+def _prepared(
+    job: Job, folder: RunFolder | None, world: World, attempt: int, watch: SignalWatch, report: Report
+) -> Inputs:
+    """Inputs for everybody, prepared once: by the first process of a machine, while the others load the libraries of
+    the training; they find it in the cache, while the first one loads the libraries.
+    """
+    first = world.local_rank == 0
+    if not first:
+        import_module(_TRAINING)
+        job.wait_for_data(attempt)
+    from lft.train.inputs import prepare_inputs
+
+    recipe, pinned = job.recipe, folder.read_lock() if folder else None
+    with watch.writing():
+        inputs = prepare_inputs(recipe, job.cache, report, pinned)
+        if first:
+            build_engine(recipe.launch, report)
+    if first:
+        job.data_is_ready(attempt)
+        import_module(_TRAINING)
+    world.meet("while the data was prepared")
     return inputs
 
 
+def _trained(
+    inputs: Inputs, job: Job, folder: RunFolder | None, world: World, watch: SignalWatch, report: Report
+) -> Outcome:
+    from lft.train.progress import Interruption
+    from lft.train.run import finetune
+
+    watch.interruption = interruption = Interruption(report, world)
+    return finetune(inputs, report, folder, world, interruption, job.made)
+
+
 def _untold(event: Event) -> None:
-    """The launcher said it when it prepared the same data."""
+    """The first process says it."""
 
 
 class SignalWatch:
@@ -114,11 +143,37 @@ class SignalWatch:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.interruption: Interruption | None = None  # as soon as there is a step to be finished
+        self._writes = False
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While the block runs, a first signal is a KeyboardInterrupt in it: what it has half written is removed."""
+        before = signal.signal(_WAKING, self._interrupted)
+        self._writes = True
+        try:
+            yield
+        finally:
+            self._writes = False
+            signal.signal(_WAKING, before)
+
+    def _interrupted(self, *_: object) -> None:
+        self._writes = False
+        raise KeyboardInterrupt
+
+    def _end_writing(self) -> None:
+        """Wake the main thread until it has noticed: a signal just before a wait does not end the wait."""
+        while self._writes:
+            signal.pthread_kill(threading.main_thread().ident or 0, _WAKING)
+            if again := signal.sigtimedwait(STOPPING, 0.1):
+                os._exit(128 + again.si_signo)
 
     def _watch(self) -> None:
         while True:
             number = signal.sigwait(STOPPING)
-            if self.interruption is None or self.interruption.signal is not None or self.job.doomed():
+            if self._writes:
+                self._end_writing()
+            elif self.interruption is None or self.interruption.signal is not None or self.job.doomed():
                 os._exit(128 + number)
-            self.interruption.note(number)
+            else:
+                self.interruption.note(number)

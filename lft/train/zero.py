@@ -68,30 +68,29 @@ def declare_outside(model: Any) -> None:
             declare(layer, layer.get_base_layer().weight)
 
 
-def require_engine(launch: Launch, device: str, report: Report) -> None:
-    """Check that the engine can run here, and build what DeepSpeed would otherwise build in the middle of the run.
+def require_engine(launch: Launch) -> None:
+    """Check that the engine can run here, before any process of the run is started.
 
     Raises:
-        MachineError: DeepSpeed is missing, there are too few GPUs, or the build failed or took too long.
+        MachineError: DeepSpeed is missing, or there are too few GPUs.
     """
-    _require_devices(launch, device)
-    if launch.engine not in STAGES:
-        return
-    if find_spec("deepspeed") is None:
+    import torch
+
+    if not on_cpu() and launch.gpus > (found := torch.cuda.device_count()):
+        raise MachineError(f"launch.gpus is {launch.gpus}, this machine has {found}", fix=f"launch.gpus={found}")
+    if launch.engine in STAGES and find_spec("deepspeed") is None:
         raise MachineError(
             f"launch.engine {launch.engine} needs DeepSpeed", fix="pip install 'lft[deepspeed]', or launch.engine: ddp"
         )
-    if device == "cpu" and launch.gpus * launch.nodes > 1:
+
+
+def build_engine(launch: Launch, report: Report) -> None:
+    """Build what DeepSpeed would otherwise build in the middle of the run; at once where it is there already.
+
+    Raises:
+        MachineError: the build failed or took too long.
+    """
+    if launch.engine in STAGES and on_cpu() and launch.gpus * launch.nodes > 1:
         build("ShareMemCommBuilder", report)
     if launch.engine == "zero3-offload":
         build("CPUAdamBuilder", report)
-
-
-def _require_devices(launch: Launch, device: str) -> None:
-    import torch
-
-    if device == "cpu":
-        return
-    found = torch.cuda.device_count()
-    if launch.gpus > found:
-        raise MachineError(f"launch.gpus is {launch.gpus}, this machine has {found}", fix=f"launch.gpus={found}")

@@ -5,7 +5,7 @@
     python scripts/bench/lft_run.py profile BEGAN RECIPE.yaml CACHE [key.path=value ...]
 
 BEGAN is the monotonic clock when this process was started. With a launch.engine, `measure` starts processes that run
-`lft_run.py work BEGAN SUPERVISED JOB`, and the first of them tells the numbers.
+`lft_run.py work BEGAN JOB`, and the first of them tells the numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from measure import Clock
 
 if TYPE_CHECKING:
+    from lft.recipe.schema import Recipe
     from lft.train.inputs import Inputs
     from lft.train.run import Outcome
 
@@ -42,12 +43,14 @@ def main(what: str, began: str, *arguments: str) -> None:
 
 def measured(began: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any] | None:
     """Speed, memory, loss and time to the first step of a whole run; None where other processes tell them."""
+    from lft.recipe import load_recipe
+
+    recipe = load_recipe(Path(path), overrides).recipe
+    if recipe.launch.engine != "none":
+        launched(began, recipe, cache)
+        return None
     listener = Listener(began)
-    inputs = inputs_of(path, cache, overrides)
-    if inputs.recipe.launch.engine == "none":
-        return listener.told(supervised_in(inputs), trained(inputs, listener))
-    launched(began, inputs, cache)
-    return None
+    return listener.told(trained(inputs_of(path, cache, overrides), listener))
 
 
 def with_ceiling(began: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def with_ceiling(began: float, path: str, cache: Path, overrides: list[str]) -> 
     listener = Listener(began)
     inputs = inputs_of(path, cache, overrides)
     outcome = trained(inputs, listener)
-    found = listener.told(supervised_in(inputs), outcome)
+    found = listener.told(outcome)
     from ceiling import measured_peak, run_flops
 
     from lft.train.batches import PackedRows
@@ -70,17 +73,16 @@ def with_ceiling(began: float, path: str, cache: Path, overrides: list[str]) -> 
     }
 
 
-def worked(began: float, supervised: str, job: str) -> dict[str, Any] | None:
+def worked(began: float, job: str) -> dict[str, Any] | None:
     """One process of several, as `lft.cli.worker` is; the first one's figures."""
     from lft.train.launch import Job
     from lft.train.worker import work
 
     listener = Listener(began)
-    listener.clock.watch()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
     rank, size, local, attempt = (int(os.environ[name]) for name in names)
     outcome = work(Job(Path(job)), rank, size, local, attempt, listener)
-    return listener.told(float(supervised), outcome) if rank == 0 else None
+    return listener.told(outcome) if rank == 0 else None
 
 
 def profiled(_: float, path: str, cache: Path, overrides: list[str]) -> dict[str, Any]:
@@ -105,18 +107,25 @@ class Listener:
     """Losses and times of a run's steps."""
 
     def __init__(self, began: float) -> None:
-        self.clock, self.losses = Clock(began), list[float]()
+        self.clock, self.losses, self.watches = Clock(began), list[float](), False
 
     def __call__(self, event: object) -> None:
         from lft.train.events import Step
 
+        if not self.watches and "lft.train.run" in sys.modules:  # lft loads the trainer when it has prepared the data
+            self.clock.watch()
+            self.watches = True
         if isinstance(event, Step):
             self.losses.append(event.loss)
             self.clock.step()
 
-    def told(self, supervised: float, outcome: Outcome) -> dict[str, Any]:
-        """The figures of the run."""
-        return self.clock.told(supervised, outcome.seconds, self.losses)
+    def told(self, outcome: Outcome) -> dict[str, Any]:
+        """The figures of the run, whose own record says how many supervised tokens an epoch has (and there is one)."""
+        from lft.train.record import read_data
+
+        counts = read_data(outcome.folder)
+        assert counts is not None, "a run that ended well has its counts"
+        return self.clock.told(counts["train"].supervised, outcome.seconds, self.losses)
 
 
 def inputs_of(path: str, cache: Path, overrides: list[str]) -> Inputs:
@@ -129,27 +138,14 @@ def inputs_of(path: str, cache: Path, overrides: list[str]) -> Inputs:
 def trained(inputs: Inputs, listen: Any) -> Outcome:
     from lft.train.run import finetune
 
-    if isinstance(listen, Listener):
-        listen.clock.watch()
     return finetune(inputs, listen)
 
 
-def launched(began: float, inputs: Inputs, cache: Path) -> None:
+def launched(began: float, recipe: Recipe, cache: Path) -> None:
     """As `lft finetune` does where the recipe asks for several processes."""
     from lft.train.launch import Node, launch
-    from lft.train.zero import require_engine
 
-    require_engine(inputs.recipe.launch, inputs.placement.device, lambda _: None)
-    command = [__file__, "work", str(began), str(supervised_in(inputs))]
-    launch(inputs.recipe, Node(), cache, None, lambda job: [*command, str(job)])
-
-
-def supervised_in(inputs: Inputs) -> float:
-    """Supervised tokens that a run trains on, over all its epochs."""
-    from lft.train.batches import PackedRows
-
-    assert isinstance(inputs.rows, PackedRows), "the benchmark's recipes do not stream"
-    return inputs.rows.prepared.counts.supervised * inputs.recipe.train.epochs
+    launch(recipe, Node(), cache, None, lambda job: [__file__, "work", str(began), str(job)])
 
 
 if __name__ == "__main__":

@@ -66,6 +66,27 @@ def test_help_loads_no_room_at_all(arguments: list[str]) -> None:
     assert loaded(*arguments) == (0, set())
 
 
+LAUNCHER = """
+import sys
+import torch.distributed.launcher.api as agent
+class Agent:
+    def __init__(self, config, entrypoint): pass
+    def __call__(self, *arguments):
+        print("LOADED", *(name for name in sys.modules if "." not in name))
+agent.elastic_launch = Agent
+from lft.cli.main import run
+sys.exit(run(["finetune", "quickstart", "launch.engine=ddp", "launch.gpus=2", "train.global_batch_size=2"]))
+"""
+
+
+def test_a_run_of_several_processes_starts_them_before_anything_of_the_training_is_loaded() -> None:
+    result = subprocess.run([sys.executable, "-c", LAUNCHER], cwd=ROOT, capture_output=True, text=True, check=True)
+    word, *modules = result.stdout.splitlines()[-1].split()
+    assert word == "LOADED"
+    assert "torch" in modules  # its agent starts them
+    assert {"transformers", "datasets", "peft", "trl", "accelerate", "deepspeed"}.isdisjoint(modules)
+
+
 def test_the_recipe_room_reads_yaml_only_when_there_is_yaml_to_read() -> None:
     probe = "import sys, lft.recipe; print('ruamel' in sys.modules, 'torch' in sys.modules, 'numpy' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)

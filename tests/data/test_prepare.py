@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -280,21 +282,55 @@ def test_an_interrupted_writer_leaves_nothing_half_there(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "SHARD", 2)  # rows are written before the interruption
     with pytest.raises(Interrupted):
         prepare(Breaking(FEW.examples), encoder(tokenizer=TOKENIZER), tmp_path, quiet)
-    assert list((tmp_path / "tokens").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "tokens").iterdir()] == [".lock"]
     assert not prepare(FEW, encoder(tokenizer=TOKENIZER), tmp_path, quiet).cached
 
 
-def test_what_a_killed_writer_left_is_never_used(tmp_path):
+def test_what_a_killed_writer_left_is_never_used_and_goes_away(tmp_path):
     """A killed process cannot tidy up: its draft has another name, and no manifest."""
     key = whole(tmp_path).key
     folder = tmp_path / "tokens" / key
     (folder / "manifest.json").unlink()
-    draft = folder.rename(folder.with_name(f".{key}.draft"))
+    unsealed = shutil.copytree(folder, tmp_path / "unsealed")
+    draft = folder.rename(folder.with_name(f".{key}.draft.1"))
     assert not whole(tmp_path).cached
+    assert not draft.exists()
     shutil.rmtree(folder)
-    draft.rename(folder)
+    unsealed.rename(folder)
     assert not whole(tmp_path).cached
     assert whole(tmp_path).cached
+
+
+class Slow:
+    """``FEW``, but whoever begins to tokenise it waits for leave to go on."""
+
+    digest = FEW.digest
+
+    def __init__(self):
+        self.begun, self.leave = threading.Event(), threading.Event()
+
+    def __len__(self):
+        return len(FEW)
+
+    def __iter__(self):
+        self.begun.set()
+        assert self.leave.wait(60)
+        return iter(FEW)
+
+
+def test_of_two_that_want_the_same_tokens_one_makes_them_and_the_other_waits(tmp_path):
+    slow, said = Slow(), []
+
+    def told(text):
+        said.append(text)
+        slow.leave.set()
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(prepare, slow, encoder(tokenizer=TOKENIZER), tmp_path, quiet)
+        assert slow.begun.wait(60)
+        second = prepare(FEW, encoder(tokenizer=TOKENIZER), tmp_path, told)
+    assert (first.result().cached, second.cached) == (False, True)
+    assert said == ["another process tokenises the same examples; waiting for it"]
 
 
 def test_examples_may_hold_any_text(tmp_path):
