@@ -67,8 +67,12 @@ def autocast_cache(setup: Setup) -> int:
     return setup.shape.layers * _cast_weights(setup) if setup.checkpointing else 0
 
 
-def unreused(setup: Setup) -> int:
+def unreused(setup: Setup, gathered: int = 0) -> int:
     """Bytes of freed blocks that a CPU's allocator cannot use again while the forward pass goes on.
+
+    Args:
+        setup: the step.
+        gathered: bytes of the weights that ZeRO-3 puts together; until it knows their order, anew in each layer.
 
     The C library before 2.38 cannot put an aligned block into a freed one of the same size, so most of what a layer
     allocates and does not keep stays resident; the two shares are measured (docs/memory.md). CUDA allocates otherwise.
@@ -81,7 +85,7 @@ def unreused(setup: Setup) -> int:
         lost = _LOST_RECOMPUTED * allocated if setup.checkpointing else _LOST_KEPT * max(allocated - kept, 0)
         total += stack.layers * lost
     matrices = setup.shape.quantizable * setup.compute_bytes if setup.quantize else 0  # each is dequantised when used
-    return round(total + matrices * _LOST_KEPT)
+    return round(total + (matrices + gathered) * _LOST_KEPT)
 
 
 def _allocated(setup: Setup, stack: Stack) -> float:

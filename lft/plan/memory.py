@@ -23,12 +23,11 @@ from lft.plan.activations import (
     unreused,
     working,
 )
+from lft.plan.engines import Held, gathered_bytes, held_by_engine
 from lft.plan.hardware import GIB, MIB, USABLE
 from lft.plan.setup import Setup
 
 _FLOAT: Final = 4
-_BUCKET: Final = 500_000_000  # elements; DeepSpeed's default for reductions
-_LIVE: Final = 1_000_000_000  # elements; DeepSpeed's default for weights that ZeRO-3 keeps gathered
 _CUDA_CONTEXT: Final = 600 * MIB  # context, cuBLAS and cuDNN workspaces
 _NCCL: Final = 500 * MIB
 _CPU_RUNTIME: Final = 545 * MIB  # resident after importing torch, transformers, PEFT and TRL
@@ -74,32 +73,45 @@ def memory_of(setup: Setup) -> Memory:
 
 def moments(setup: Setup) -> tuple[Memory, ...]:
     """Memory at the loss, at the start of the backward pass, at its end, and in the optimizer's step."""
-    gradients, head, dense = _gradients(setup), _head_gradient(setup), _dense_embedding_gradient(setup)
-    held = gradients if setup.accumulation > 1 else 0
+    head, dense = _head_gradient(setup), _dense_embedding_gradient(setup)
     kept, layer, chunk = kept_by_all(setup), recomputed(setup), logits_at_once(setup)
     hidden = hidden_gradients(setup)
-    scratch = _step_scratch(setup)
+    held = held_by_engine(setup, base_bytes(setup))
+    start = Held(max(held.start.gradients, head), held.start.buffers)
+    forward = kept + autocast_cache(setup)
     return (
-        _moment(setup, "loss", held, kept + autocast_cache(setup), chunk + hidden + 2 * head, 0),
-        _moment(setup, "start of the backward pass", max(held, head), kept + layer + working(setup), hidden + head, 0),
-        _moment(setup, "end of the backward pass", gradients, layer + working(setup), head + dense, 0),
-        _moment(setup, "optimizer step", gradients, 0, 0, scratch),
+        _moment(setup, "loss", held.loss, activations=forward, loss=chunk + hidden + 2 * head),
+        _moment(setup, "start of the backward pass", start, kept + layer + working(setup), hidden + head),
+        _moment(setup, "end of the backward pass", held.end, layer + working(setup), head + dense, freed=kept),
+        _moment(setup, "optimizer step", held.step, scratch=_step_scratch(setup)),
     )
 
 
-def _moment(setup: Setup, name: str, gradients: int, activations: int, loss: int, scratch: int) -> Memory:
+def _moment(
+    setup: Setup, name: str, held: Held, activations: int = 0, loss: int = 0, freed: int = 0, scratch: int = 0
+) -> Memory:
+    """``freed`` is what the backward pass has given back by then."""
     return Memory(
         moment=name,
         weights=weights(setup),
-        gradients=gradients,
+        gradients=held.gradients,
         optimizer=_optimizer(setup) + scratch,
         activations=activations,
         loss=loss,
-        buffers=_buffers(setup),
-        allocator=unreused(setup),
+        buffers=held.buffers + _dequantized(setup),
+        allocator=_fragments(setup, freed),
         framework=_framework(setup),
         host=_host(setup),
     )
+
+
+def _fragments(setup: Setup, freed: int) -> int:
+    """Bytes that a CPU's heap cannot give back: what the passes left, and in the backward pass the activations that it
+    has freed, between which the gradients lie.
+    """
+    if setup.cuda:
+        return 0
+    return unreused(setup, gathered_bytes(setup, base_bytes(setup))) + freed
 
 
 def weights(setup: Setup) -> int:
@@ -136,19 +148,8 @@ def result_bytes(setup: Setup) -> int:
     return base_bytes(setup) if setup.trainable.full else adapter_bytes(setup)
 
 
-def _trained_size(setup: Setup) -> int:
-    """Bytes of one trained parameter: the base's own dtype in full fine-tuning, float32 in an adapter."""
-    return setup.weight_bytes if setup.trainable.full else _FLOAT
-
-
-def _gradients(setup: Setup) -> int:
-    whole = setup.trainable.total * _trained_size(setup)
-    spread = setup.zero3 or setup.engine == "zero2"
-    return math.ceil(whole / setup.fleet.world) if spread else whole
-
-
 def _optimizer(setup: Setup) -> int:
-    """States on the device, and under DeepSpeed the float32 master copy of 16-bit weights."""
+    """States on the device, and under DeepSpeed the float32 copy of what is trained."""
     if setup.offload:
         return 0
     whole = optimizer_bytes(setup)
@@ -156,12 +157,15 @@ def _optimizer(setup: Setup) -> int:
 
 
 def optimizer_bytes(setup: Setup) -> int:
-    """Bytes of the optimizer's states over all devices, with the master copy that DeepSpeed keeps of 16-bit weights."""
-    count, size = setup.trainable.total, _trained_size(setup)
-    master = _FLOAT if setup.zero and size < _FLOAT else 0
+    """Bytes of the optimizer's states over all devices, and of the float32 copy that DeepSpeed steps on.
+
+    It makes that copy of float32 weights too: all stages clone before they convert.
+    """
+    count, size = setup.trainable.total, _FLOAT if setup.zero else setup.trained_bytes
+    master = _FLOAT if setup.zero else 0
     if setup.optimizer in _STATE_BYTES:
         return round(count * (_STATE_BYTES[setup.optimizer] + master))
-    return round(count * (_STATES[setup.optimizer] * (_FLOAT if master else size) + master))
+    return round(count * (_STATES[setup.optimizer] * size + master))
 
 
 def _step_scratch(setup: Setup) -> int:
@@ -172,7 +176,7 @@ def _step_scratch(setup: Setup) -> int:
         largest = setup.shape.vocabulary * setup.shape.embedding_width if setup.trainable.full else 0
         return largest * setup.weight_bytes
     spread = setup.fleet.world if setup.zero else 1
-    size = _FLOAT if setup.zero else _trained_size(setup)
+    size = _FLOAT if setup.zero else setup.trained_bytes
     return 0 if setup.offload else math.ceil(setup.trainable.total * size / spread)
 
 
@@ -189,24 +193,11 @@ def _dense_embedding_gradient(setup: Setup) -> int:
     return shape.vocabulary * shape.embedding_width * setup.weight_bytes if trained else 0
 
 
-def _buffers(setup: Setup) -> int:
-    """What engines and quantisation need beside: buckets, gathered weights, one dequantised matrix."""
-    dequantized = 0
-    if setup.quantize is not None:
-        dequantized = max(one.inputs * one.outputs for one in setup.shape.linears) * setup.compute_bytes
-    trained = setup.trainable.total * _trained_size(setup)
-    if setup.engine == "ddp":
-        return dequantized + trained  # its buckets hold every gradient a second time
-    if not setup.zero:
-        return dequantized
-    bucket = min(_BUCKET * _trained_size(setup), trained)
-    return dequantized + bucket + _gathered(setup)
-
-
-def _gathered(setup: Setup) -> int:
-    if not setup.zero3:
+def _dequantized(setup: Setup) -> int:
+    """The one matrix that is dequantised at the time."""
+    if setup.quantize is None:
         return 0
-    return min(_LIVE * setup.weight_bytes, base_bytes(setup))
+    return max(one.inputs * one.outputs for one in setup.shape.linears) * setup.compute_bytes
 
 
 def _framework(setup: Setup) -> int:
@@ -222,7 +213,7 @@ def _host(setup: Setup) -> int:
     if not setup.zero3:
         return 0
     loading = setup.fleet.gpus * base_bytes(setup)
-    gradients = setup.trainable.total * _FLOAT
+    gradients = setup.trainable.total * (_FLOAT + setup.trained_bytes)  # in the optimizer's dtype and in their own
     whole = base_bytes(setup) + adapter_bytes(setup) + optimizer_bytes(setup) + gradients
     kept = round(whole * setup.fleet.gpus / setup.fleet.world) if setup.offload else 0
     return max(loading, kept) + 2 * GIB

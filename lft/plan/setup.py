@@ -54,8 +54,13 @@ class Setup:
 
     @property
     def offload(self) -> bool:
-        """Whether weights and optimizer states lie in the host's memory."""
-        return self.engine == "zero3-offload"
+        """Whether weights and optimizer states lie in the host's memory, apart from the device's."""
+        return self.engine == "zero3-offload" and self.cuda
+
+    @property
+    def trained_bytes(self) -> int:
+        """Size of one trained parameter: the base's own in full fine-tuning, float32 in an adapter."""
+        return self.weight_bytes if self.trainable.full else 4
 
     @property
     def tokens(self) -> int:

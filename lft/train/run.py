@@ -256,7 +256,7 @@ def _trainer(tuned: Subject, folder: RunFolder, start: Start, world: World, repo
         checkpoints=folder.checkpoints,
         validated=inputs.validation is not None,
         optimizer=optimizer_name(recipe.train.optimizer, inputs.placement.device, noter(report)),
-        deepspeed=deepspeed_config(recipe.launch, start.converted),
+        deepspeed=deepspeed_config(recipe.launch, tuned.tuned.trainable, start.converted),
     )
     ledger = Ledger(
         folder=folder,

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from lft.errors import MachineError
+from lft.plan.engines import bucket_elements
 from lft.recipe.schema import Launch
 from lft.train.builds import build, on_cpu
 from lft.train.events import Report
@@ -13,14 +14,20 @@ from lft.train.events import Report
 STAGES: Final = {"zero1": 1, "zero2": 2, "zero3": 3, "zero3-offload": 3}
 
 
-def deepspeed_config(launch: Launch, universal: bool = False) -> dict[str, Any] | None:
-    """DeepSpeed's configuration, or None for an engine without it; ``universal`` is the form of the checkpoint.
+def deepspeed_config(launch: Launch, trained: int, universal: bool = False) -> dict[str, Any] | None:
+    """DeepSpeed's configuration, or None for an engine without it.
 
     What is "auto" transformers fills from its arguments, so it cannot disagree with the recipe.
+
+    Args:
+        launch: the recipe's.
+        trained: number of parameters that are trained.
+        universal: whether the checkpoint to go on from was converted for another number of processes.
     """
     if launch.engine not in STAGES:
         return None
-    zero: dict[str, Any] = {"stage": STAGES[launch.engine]}
+    # DeepSpeed allocates its bucket whole: 5e8 elements of its default are 2 GB beside an adapter of some MB.
+    zero: dict[str, Any] = {"stage": STAGES[launch.engine], "reduce_bucket_size": bucket_elements(trained)}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
         zero["memory_efficient_linear"] = False  # it replaces torch's linear, for every caller, by one of its own
@@ -90,7 +97,7 @@ def build_engine(launch: Launch, report: Report) -> None:
     Raises:
         MachineError: the build failed or took too long.
     """
-    if launch.engine in STAGES and on_cpu() and launch.gpus * launch.nodes > 1:
+    if launch.engine in STAGES and on_cpu():  # DeepSpeed takes it into every process group, also of one process
         build("ShareMemCommBuilder", report)
     if launch.engine == "zero3-offload":
         build("CPUAdamBuilder", report)

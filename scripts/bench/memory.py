@@ -2,9 +2,10 @@
 
     python scripts/bench/memory.py [--only lora]
 
-Each run is `lft finetune` in a process of its own with one thread; its peak is the kernel's VmHWM. The models have
-random weights and 50 to 70 M parameters (`BASES`). `--json FILE` keeps the figures; `--table` prints Markdown for
-docs/memory.md.
+Each run is `lft finetune` in a process of its own with one thread; its peak is the kernel's VmHWM. With an engine it
+is two processes on this machine (gloo), and the peak is that of the process with the highest; the plan's figure is that
+of one device. The models have random weights and 50 to 70 M parameters (`BASES`). `--json FILE` keeps the figures;
+`--table` prints Markdown for docs/memory.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROWS, STEPS = 8, 2
+PROCESSES = 2  # of a run with an engine
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class Case:
     targets: str = "all-linear"
     dropout: float = 0.0
     family: str = "llama"
+    engine: str = "none"
+
+    @property
+    def processes(self) -> int:
+        return 1 if self.engine == "none" else PROCESSES
+
+    @property
+    def paired(self) -> bool:
+        return self.family == "t5"
 
 
 CASES = (
@@ -59,6 +70,28 @@ CASES = (
     Case("full", 1024, family="qwen2"),
     Case("full", 512, micro=2, accumulation=2, family="qwen2"),
     Case("qlora", 1024, family="qwen2"),
+    # Two processes: these showed what the plan of an engine lacked; nothing was fitted.
+    Case("lora", 1024, engine="ddp"),
+    Case("full", 512, engine="ddp"),
+    Case("lora", 1024, engine="zero1"),
+    Case("full", 512, engine="zero1"),
+    Case("lora", 1024, engine="zero2"),
+    Case("full", 1024, engine="zero2"),
+    Case("lora", 1024, engine="zero3"),
+    Case("full", 1024, engine="zero3"),
+    # Not looked at: engines elsewhere, and an encoder-decoder.
+    Case("full", 1024, family="opt", engine="zero1"),
+    Case("full", 512, accumulation=2, family="qwen2", engine="zero2"),
+    Case("lora", 2048, checkpointing=True, family="qwen2", engine="zero3"),
+    Case("full", 512, family="gpt_neox", engine="zero3"),
+    Case("qlora", 1024, family="qwen2", engine="zero2"),
+    Case("full", 512, engine="zero3-offload"),
+    Case("lora", 512, family="t5"),
+    Case("lora", 1024, family="t5"),
+    Case("full", 512, family="t5"),
+    Case("full", 1024, family="t5"),
+    Case("lora", 512, family="t5", engine="ddp"),
+    Case("full", 512, family="t5", engine="zero2"),
 )
 
 
@@ -80,19 +113,30 @@ BASES: dict[str, dict[str, object]] = {
         "vocab_size": 24000, "hidden_size": 640, "num_hidden_layers": 8, "num_attention_heads": 10,
         "intermediate_size": 2560, "tie_word_embeddings": False,
     },
+    "t5": {
+        "vocab_size": 16000, "d_model": 512, "d_kv": 64, "d_ff": 1536, "num_layers": 6, "num_heads": 8,
+        "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "decoder_start_token_id": 0,
+        "pad_token_id": 0, "eos_token_id": 1,
+    },
 }  # fmt: skip
 
 
 def make_base(folder: Path, family: str) -> None:
     """The tokenizer of `material` and a model of the sizes above, as a model folder."""
     import torch
-    from material import make_model
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from material import make_model, make_pair_model
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    make_model(folder)
     torch.manual_seed(0)
-    config = CONFIG_MAPPING[family](**BASES[family], **SHARED)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    if family == "t5":
+        make_pair_model(folder)
+        model = AutoModelForSeq2SeqLM.from_config(CONFIG_MAPPING[family](**BASES[family]), dtype=torch.float32)
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # a head of its own
+    else:
+        make_model(folder)
+        config = CONFIG_MAPPING[family](**BASES[family], **SHARED)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(folder)
 
 
 def make_rows(path: Path) -> None:
@@ -108,6 +152,26 @@ def make_rows(path: Path) -> None:
             stream.write(json.dumps({"prompt": "write", "completion": text}) + "\n")
 
 
+def make_pairs(path: Path, length: int) -> None:
+    """Instructions and answers of ``length`` tokens each: a word of one token, again and again, and the end."""
+    side = " ".join(["ka"] * (length - 1))
+    path.write_text((json.dumps({"prompt": side, "completion": side}) + "\n") * ROWS)
+
+
+def make_material(folder: Path) -> Path:
+    """Models and data of all cases; the recipe that ``overrides`` change."""
+    for family in BASES:
+        make_base(folder / family, family)
+    make_rows(folder / "rows.jsonl")
+    for length in {case.length for case in CASES if case.paired}:
+        make_pairs(folder / f"pairs-{length}.jsonl", length)
+    return write_recipe(folder)
+
+
+# An encoder-decoder's rows are pairs, which are neither packed nor split; the text marker adds no token to be trained.
+PAIRED = ("data.prompt=plain", "data.newlines=marker", "data.packing=false", "data.overlong=error")
+
+
 def overrides(case: Case, folder: Path) -> list[str]:
     return [
         f"base.model={folder / case.family}",
@@ -116,10 +180,13 @@ def overrides(case: Case, folder: Path) -> list[str]:
         f"method.dropout={case.dropout}",
         f"method.target_modules={case.targets}",
         f"train.micro_batch_size={case.micro}",
-        f"train.global_batch_size={case.micro * case.accumulation}",
+        f"train.global_batch_size={case.micro * case.accumulation * case.processes}",
         f"train.gradient_checkpointing={str(case.checkpointing).lower()}",
         f"train.max_steps={STEPS}",
+        f"launch.engine={case.engine}",
+        f"launch.gpus={case.processes}",
         *(["base.quantize=nf4"] if case.method == "qlora" else []),
+        *([f"data.train={folder / f'pairs-{case.length}.jsonl'}", *PAIRED] if case.paired else []),
     ]
 
 
@@ -142,15 +209,37 @@ output: {{runs: {folder / "runs"}}}
     return path
 
 
-def run(recipe: Path, options: list[str], cache: Path) -> None:
-    """The code path of `lft finetune`."""
+def run(recipe: Path, options: list[str], folder: Path) -> int:
+    """The code path of `lft finetune`; the highest peak of its processes."""
     from lft.cli.common import quiet_libraries
     from lft.recipe import load_recipe
     from lft.train.inputs import prepare_inputs
+    from lft.train.launch import Node, launch
     from lft.train.run import finetune
+    from lft.train.zero import require_engine
 
     quiet_libraries()
-    finetune(prepare_inputs(load_recipe(recipe, options).recipe, cache, lambda _: None), lambda _: None)
+    inputs = prepare_inputs(load_recipe(recipe, options).recipe, folder / "cache", lambda _: None)
+    if inputs.recipe.launch.engine == "none":
+        finetune(inputs, lambda _: None)
+        return status("VmHWM")
+    require_engine(inputs.recipe.launch, inputs.placement.device, lambda _: None)
+    with tempfile.TemporaryDirectory() as peaks:
+        launch(inputs.recipe, Node(), folder / "cache", None, lambda job: [__file__, "--work", str(job), peaks])
+        return max(int(path.read_text()) for path in Path(peaks).iterdir())
+
+
+def work(job: Path, peaks: Path) -> None:
+    """One process of several, as `lft.cli.worker` is; its peak goes into a file of its own."""
+    from lft.cli.common import quiet_libraries
+    from lft.train import worker
+    from lft.train.launch import Job
+
+    quiet_libraries()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    rank, size, local, attempt = (int(os.environ[name]) for name in names)
+    worker.work(Job(job), rank, size, local, attempt, lambda _: None)
+    (peaks / str(rank)).write_text(str(status("VmHWM")))
 
 
 def status(key: str) -> int:
@@ -173,7 +262,7 @@ def predict(case: Case, folder: Path, recipe: Path) -> dict[str, object]:
         setup_of(
             load_recipe(recipe, overrides(case, folder), allow_unsupported=True).recipe,
             shape,
-            parse_hardware("cpu"),
+            parse_hardware(f"{case.processes}xcpu"),
             case.micro,
         )
     )
@@ -193,29 +282,29 @@ def measure(case: Case, folder: Path, recipe: Path) -> int:
 def run_one(job: str) -> None:
     given = json.loads(job)
     case, folder, recipe = Case(**given["case"]), Path(given["folder"]), Path(given["recipe"])
-    run(recipe, overrides(case, folder), folder / "cache")
-    print(status("VmHWM"))
+    print(run(recipe, overrides(case, folder), folder))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--only", default="", help="runs whose method-family holds this text")
+    parser.add_argument("--work", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="runs whose method-family-engine holds this text")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     parser.add_argument("--table", action="store_true", help="print Markdown")
     choice = parser.parse_args()
     if choice.one:
         run_one(choice.one)
         return
+    if choice.work:
+        work(*choice.work)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for family in BASES:
-            make_base(folder / family, family)
-        make_rows(folder / "rows.jsonl")
-        recipe = write_recipe(folder)
+        recipe = make_material(folder)
         found = []
         for case in CASES:
-            if choice.only in f"{case.method}-{case.family}":
+            if choice.only in f"{case.method}-{case.family}-{case.engine}":
                 found.append(
                     {**asdict(case), **predict(case, folder, recipe), "measured": measure(case, folder, recipe)}
                 )
@@ -230,14 +319,19 @@ def error(row: dict[str, object]) -> float:
     return float(row["predicted"]) / float(row["measured"]) - 1  # type: ignore[arg-type]
 
 
+def engine_of(row: dict[str, object]) -> str:
+    return "none" if row["engine"] == "none" else f"{PROCESSES} x {row['engine']}"
+
+
 def show(row: dict[str, object], table: bool, *, first: bool) -> None:
     if first and table:
         print(
-            "| base | method | targets | dropout | length | micro x accum. | recompute | predicted | measured | error |"
+            "| base | method | engine | targets | dropout | length | micro x accum. | recompute | predicted |"
+            " measured | error |"
         )
-        print("|---|---|---|---:|---:|---|---|---:|---:|---:|")
+        print("|---|---|---|---|---:|---:|---|---|---:|---:|---:|")
     cells = (
-        row["family"], row["method"], row["targets"], row["dropout"], row["length"],
+        row["family"], row["method"], engine_of(row), row["targets"], row["dropout"], row["length"],
         f"{row['micro']} x {row['accumulation']}", "yes" if row["checkpointing"] else "no",
         f"{float(row['predicted']) / 2**20:,.0f}", f"{float(row['measured']) / 2**20:,.0f}", f"{error(row):+.1%}",  # type: ignore[arg-type]
     )  # fmt: skip

@@ -111,7 +111,7 @@ def test_zero_spreads_what_its_stage_says() -> None:
     whole = {e: setup("8xA100-80GB", **full, launch__engine=e) for e in engines}
     assert found["zero1"].weights == found["ddp"].weights == 2 * LLAMA.total
     assert optimizer_bytes(whole["zero1"]) == 12 * LLAMA.total  # two float32 states and the master copy
-    assert found["zero2"].gradients * 8 == pytest.approx(found["zero1"].gradients, rel=1e-6)
+    assert optimizer_bytes(whole["ddp"]) == 4 * LLAMA.total  # and without DeepSpeed in the weights' own dtype
     assert found["zero3"].weights * 8 == pytest.approx(2 * LLAMA.total, rel=1e-6)
     assert found["zero3-offload"].weights == 0
     assert found["zero3-offload"].host > 14 * LLAMA.total

@@ -32,7 +32,9 @@ LARGE = {
     "t5": {"d_model": 320, "d_kv": 80, "d_ff": 640},
 }
 # Measured over all methods and models, in float32 on a CPU: 2.0e-7 of the loss, 1.8e-6 of logits of about 1.
+# Offloaded 2.0e-6 and 2.1e-4: DeepSpeed's AdamW for CPUs keeps the betas and their powers in single precision.
 LOSS, LOGITS = 1e-6, 1e-5
+OFFLOADED_LOSS, OFFLOADED_LOGITS = 5e-6, 5e-4
 NAN = "Z"  # a character of one example only, whose embedding is no number
 
 
@@ -98,7 +100,7 @@ def logits(run: Path | None, stuff: Path, family: str) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["zero2", "zero3"])
+@pytest.mark.parametrize("engine", ["zero2", "zero3", "zero3-offload"])
 @pytest.mark.parametrize("way", METHODS)
 @pytest.mark.parametrize("family", ["llama", "opt", "t5"])
 def test_two_processes_train_what_one_trains(stuff: Path, tmp_path: Path, family: str, way: str, engine: str) -> None:
@@ -106,12 +108,13 @@ def test_two_processes_train_what_one_trains(stuff: Path, tmp_path: Path, family
     one, two = alone(stuff, family, way), ran(tmp_path, stuff, family=family, way=way, launch=launch)
     curves = [[line["loss"] for line in metrics(run) if "loss" in line] for run in (one, two)]
     assert len(curves[1]) == 6
-    assert curves[0] == pytest.approx(curves[1], rel=LOSS)
+    loss, close = (OFFLOADED_LOSS, OFFLOADED_LOGITS) if engine == "zero3-offload" else (LOSS, LOGITS)
+    assert curves[0] == pytest.approx(curves[1], rel=loss)
     found, wanted = logits(two, stuff, family), logits(one, stuff, family)
     before = logits(None, stuff, family)
     moved = float((wanted[..., : before.shape[-1]] - before).abs().max())
-    assert moved > 100 * LOGITS  # so the equality says something
-    assert torch.allclose(found, wanted, rtol=0, atol=LOGITS)
+    assert moved > 100 * close  # so the equality says something
+    assert torch.allclose(found, wanted, rtol=0, atol=close)
 
 
 def endless(place: Path, stuff: Path, **sections: Any) -> Recipe:
@@ -285,27 +288,31 @@ def test_shards_of_two_processes_are_refused_by_one_before_anything_loads(stuff:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", METHODS)
-def test_shards_of_zero_3_are_converted_for_another_number_of_processes(stuff: Path, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("engine", ["zero3", "zero3-offload"])
+def test_shards_of_zero_3_are_converted_for_another_number_of_processes(
+    stuff: Path, tmp_path: Path, engine: str, way: str
+) -> None:
     """From two to one, and back to two: what counts is who wrote the checkpoint, not who began the run."""
-    asked, run = cut_short(stuff, tmp_path, "zero3", way)
+    asked, run = cut_short(stuff, tmp_path, engine, way)
     before = metrics(run)
     run_by_several(with_launch(asked, gpus=1), stuff / "cache", run)
-    assert "going on with 1 x zero3 after 2 x zero3, converting the checkpoint" in (run / "log.txt").read_text()
+    assert f"going on with 1 x {engine} after 2 x {engine}, converting the checkpoint" in (run / "log.txt").read_text()
     require_near(metrics(run), before)
     shutil.rmtree(run / "model" if way == "full" else run / "adapter")
     run_by_several(asked, stuff / "cache", run)
-    assert "going on with 2 x zero3 after 1 x zero3, converting the checkpoint" in (run / "log.txt").read_text()
+    assert f"going on with 2 x {engine} after 1 x {engine}, converting the checkpoint" in (run / "log.txt").read_text()
     assert not [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "way"), [("llama", "lora"), ("llama", "full"), ("llama", "qlora"), ("t5", "lora")])
+@pytest.mark.parametrize("engine", ["zero3", "zero3-offload"])
 def test_a_run_of_zero_3_that_goes_on_answers_as_it_would_have(
-    stuff: Path, tmp_path: Path, family: str, way: str
+    stuff: Path, tmp_path: Path, engine: str, family: str, way: str
 ) -> None:
     """Sample prompts and validation examples: what generates does not go through DeepSpeed's engine."""
     asking = {"sample_prompts": ["the red cat"], "sample_tokens": 8, "eval_answers": 2, "eval_every": 1}
-    asked, run = cut_short(stuff, tmp_path, "zero3", way, family=family, train=asking)
+    asked, run = cut_short(stuff, tmp_path, engine, way, family=family, train=asking)
     answers, before = (run / "samples.jsonl").read_text(), metrics(run)
     assert answers.count('"when": "after"') == 1
     assert any("word_f1" in line for line in before)

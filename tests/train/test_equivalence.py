@@ -31,6 +31,7 @@ LARGE = {
 # with four bits the wide ones of each layer, and what is never quantised.
 PARTS = {"llama": (12, 8), "opt": (14, 6), "t5": (32, 8)}
 LOSS, NORM = 1e-6, 3e-6
+OFFLOADED_NORM = 1e-5  # 3.4e-6 measured: DeepSpeed's AdamW for CPUs has its constants in single precision
 Curve = tuple[list[float], list[float]]  # losses, gradient norms
 
 
@@ -63,10 +64,10 @@ def alone(stuff: Path, kind: str, micro: int = 1, family: str = "llama") -> Curv
     return curve(done)
 
 
-def require_alike(one: Curve, other: Curve) -> None:
+def require_alike(one: Curve, other: Curve, norm: float = NORM) -> None:
     assert len(one[0]) == len(other[0]) > 2
     assert one[0] == pytest.approx(other[0], rel=LOSS)
-    assert one[1] == pytest.approx(other[1], rel=NORM)
+    assert one[1] == pytest.approx(other[1], rel=norm)
     assert one[0][-1] < one[0][0]  # it did train
 
 
@@ -148,11 +149,14 @@ def test_zero_3_recomputes_activations_from_weights_in_parts(stuff: Path, kind: 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", LARGE)
 @pytest.mark.parametrize("kind", [*KINDS, "qlora"])
-def test_zero_3_keeps_every_family_in_parts_and_is_one_process(stuff: Path, kind: str, family: str) -> None:
+@pytest.mark.parametrize("engine", ["zero3", "zero3-offload"])
+def test_zero_3_keeps_every_family_in_parts_and_is_one_process(
+    stuff: Path, engine: str, kind: str, family: str
+) -> None:
     """One recipe a process: DeepSpeed remembers the parameters of an earlier one."""
-    ((other, parts),) = by_two(stuff, [two(stuff, "zero3", kind, family=family)])
+    ((other, parts),) = by_two(stuff, [two(stuff, engine, kind, family=family)])
     assert parts == PARTS[family][kind == "qlora"]
-    require_alike(other, alone(stuff, kind, family=family))
+    require_alike(other, alone(stuff, kind, family=family), OFFLOADED_NORM if engine == "zero3-offload" else NORM)
 
 
 @pytest.mark.slow
