@@ -54,7 +54,7 @@ def languages_have_a_place(build: Build) -> str | None:
     """One path holds one language, or says where each lies."""
     for source in build.sources:
         per_row = source.kind in _COLUMNED and "lang" in source.columns
-        if len(source.langs) > 1 and "{lang}" not in source.path and not per_row:
+        if len(source.langs) > 1 and "{lang}" not in f"{source.path} {source.config}" and not per_row:
             return f"sources: {source.name} has {len(source.langs)} languages, and its path does not say {{lang}}"
     return None
 

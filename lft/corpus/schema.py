@@ -30,7 +30,9 @@ class Source(_Closed):
     name: SourceName = Field(description="the rows' `source`, and the name of its quota")
     kind: ReaderKind = Field(description="how the place is read")
     path: NonEmpty = Field(description="folder, file, pattern such as docs/**/*.md, or hub id; {lang} is each of langs")
-    langs: tuple[Lang, ...] = Field(("en",), min_length=1, description="ISO 639-1; one, unless path has {lang}")
+    langs: tuple[Lang, ...] = Field(
+        ("en",), min_length=1, description="ISO 639-1; one, unless path or config has {lang}"
+    )
     licence: NonEmpty | None = Field(None, description="licence of all its texts; null: each row says its own")
     subset: NonEmpty | None = Field(None, description="the rows' `subset`; null: what the reader finds (site, task)")
     columns: dict[Option, NonEmpty] = Field(
@@ -38,11 +40,14 @@ class Source(_Closed):
         description="jsonl, csv, parquet: the column of text, title, lang, licence, question, id, url",
     )
     split: NonEmpty = Field("train", description="hub: the split that is read")
-    config: NonEmpty | None = Field(None, description="hub: the configuration (en, 20231101.de)")
+    config: NonEmpty | None = Field(None, description="hub: the configuration (en, 20231101.{lang})")
     revision: NonEmpty | None = Field(None, description="hub: commit, tag or branch")
     limit: PositiveInt | None = Field(None, description="documents at most, drawn evenly over the source by hash")
     per_subset: PositiveInt | None = Field(None, description="documents at most of each subset (site, task)")
     min_score: Real | None = Field(None, description="stackexchange: votes of an answer at least")
+    task_words: Count = Field(
+        30, description="natural-instructions, bigbench: words of a task's answers (median) at least; others are cut"
+    )
 
 
 class Languages(_Closed):

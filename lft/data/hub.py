@@ -55,7 +55,7 @@ def saved_splits(path: Path, name: str) -> dict[str, HubRows]:
 def hub_splits(repo: str, revision: str | None, *, notify: Notify) -> dict[str, HubRows]:
     """Splits of a hub data set, downloaded (or found in the cache) at the commit that ``revision`` names."""
     builder = _builder(repo, revision, notify)
-    with _hub_errors(repo, revision):
+    with hub_errors(repo, revision):
         builder.download_and_prepare()
         found = builder.as_dataset()
     return {
@@ -72,7 +72,7 @@ def hub_streams(
     The second value is the commit that they are read from.
     """
     builder = _builder(repo, revision, notify)
-    with _hub_errors(repo, revision):
+    with hub_errors(repo, revision):
         found = builder.as_streaming_dataset()
     return {str(key): _opener(data, repo) for key, data in found.items()}, str(builder.hash)
 
@@ -85,10 +85,10 @@ def _builder(repo: str, revision: str | None, notify: Notify) -> Any:
     """
     import datasets
 
-    commit = _commit(repo, revision, notify)
+    commit = commit_of(repo, revision, notify)
     if commit is None:
         return _cached_builder(repo, revision, notify)
-    with _hub_errors(repo, revision):
+    with hub_errors(repo, revision):
         builder = datasets.load_dataset_builder(repo, revision=commit)
     if builder.hash != commit:
         what = f"the hub stopped answering, and the cache holds commit {str(builder.hash)[:12]}, not {commit[:12]}"
@@ -117,7 +117,8 @@ def _cached_builder(repo: str, revision: str | None, notify: Notify) -> Any:
 
 
 @contextmanager
-def _hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
+def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
+    """Turn what the hub and `datasets` raise in this block into one InputError that says what to do."""
     try:
         yield
     except _failures() as error:
@@ -155,7 +156,7 @@ def _rows(data: Any, name: str, digest: str) -> HubRows:
     return HubRows(name, digest, columns, (data.select_columns(known) if known else data).with_format(None))
 
 
-def _commit(repo: str, revision: str | None, notify: Notify) -> str | None:
+def commit_of(repo: str, revision: str | None, notify: Notify) -> str | None:
     """The 40 hex digits that ``revision`` stands for now; None if the hub cannot be reached."""
     from huggingface_hub import HfApi
 
