@@ -73,7 +73,9 @@ class Duplicates(_Closed):
 
     exact: Flag = Field(True, description="cut texts that are equal up to case, space and punctuation")
     near: Flag = Field(True, description="cut near-duplicates by MinHash (datatrove)")
-    similarity: Share = Field(0.75, description="Jaccard similarity of word 5-grams of near-duplicates")
+    similarity: Annotated[float, Field(strict=True, ge=0.3, le=1)] = Field(
+        0.75, description="Jaccard similarity of word 5-grams of near-duplicates"
+    )
 
 
 class Contamination(_Closed):
@@ -81,8 +83,8 @@ class Contamination(_Closed):
 
     suites: tuple[NonEmpty, ...] = Field(("all",), description="evaluation suites by name, or all that are at hand")
     files: tuple[NonEmpty, ...] = Field((), description="further .jsonl or .txt files with evaluation texts")
-    ngram: PositiveInt = Field(13, description="words in a row that must not be shared")
-    similarity: Share = Field(0.5, description="share of an evaluation text's n-grams from which a document is cut")
+    ngram: PositiveInt = Field(13, description="words in a row that must not be shared with an evaluation text")
+    similarity: Share = Field(0.5, description="share of an evaluation text's 5-grams from which a document is a copy")
 
 
 class Diversity(_Closed):

@@ -113,7 +113,12 @@ def finish(folder: Path, digest: str, report: Report) -> None:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file of lines, one at a time; .gz is unpacked.
+    """The JSON objects of a file of lines, as ``read_lines``."""
+    return (record for _, record in read_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a file and their JSON objects, one at a time; .gz is unpacked.
 
     Raises:
         InputError: a line is none; these files are lft's own, so it is damaged.
@@ -129,4 +134,4 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                 raise InputError(f"line {number} is no JSON ({error})", where=str(path)) from None
             if not isinstance(record, dict):
                 raise InputError(f"line {number} is no object", where=str(path))
-            yield record
+            yield line, record
