@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lft.corpus.ask.meter import FREE, Limits, Meter
 from lft.corpus.ask.request import ROUGHLY, Failure, Form, Reply, Request, Take, from_json, rough_tokens
@@ -24,6 +24,7 @@ from lft.errors import InputError, MachineError
 from lft.files import new_folder
 
 Server = Literal["vllm", "endpoint"]
+_NEEDED: Final = ("datatrove", "aiofiles", "httpx", "orjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class Cluster:
             MachineError: vLLM is not installed where it would have to run.
             InputError: a job was handed to SLURM and is not finished yet.
         """
-        self._require_vllm()
-        folder = await asyncio.to_thread(self._written, requests)
-        if folder is None:
+        self._require_packages()
+        folder, asked = await asyncio.to_thread(self._written, requests)
+        if not asked:
             return
         executor = self.executor(folder)
         await asyncio.to_thread(executor.run)
@@ -67,10 +68,16 @@ class Cluster:
             raise InputError(
                 "the job is under way and not finished", where=str(folder), fix="run the same command again when it is"
             )
-        for answer in sorted((folder / "answers").glob("*.jsonl")):
-            for record in read_records(answer):
-                request = from_json(record["metadata"]["request"])
-                take(request, _outcome(record["metadata"]["answer"][0]))
+        for path in sorted((folder / "answers").glob("*.jsonl")):
+            for record in read_records(path):
+                take(from_json(record["metadata"]["request"]), _outcome(record["metadata"]["answer"][0]))
+                asked -= 1
+        if asked:  # datatrove only warns where it cannot write one
+            raise InputError(
+                f"{asked} answers were not written",
+                where=str(folder / "logs"),
+                fix=f"remove {folder} and run the same command again",
+            )
 
     def executor(self, folder: Path) -> Any:
         """datatrove's executor of ``run`` over the pipeline."""
@@ -123,17 +130,21 @@ class Cluster:
             model_kwargs={"trust-remote-code": False},
         )
 
-    def _require_vllm(self) -> None:
-        missing = self.server == "vllm" and self.run.executor == "local" and not importlib.util.find_spec("vllm")
-        if missing:
+    def _require_packages(self) -> None:
+        """vLLM where it would run here; and what datatrove imports while it waits for a server, for ever if need be."""
+        here = ("vllm",) if self.server == "vllm" and self.run.executor == "local" else ()
+        missing = [name for name in (*here, *_NEEDED) if not importlib.util.find_spec(name)]
+        if "vllm" in missing:
             raise MachineError(
                 "vLLM is not installed on this machine",
                 where=self.limits.where,
                 fix="pip install vllm (it needs a GPU), or kind: openai with the address of a running server",
             )
+        if missing:
+            raise MachineError(f"{' and '.join(missing)} is not installed", fix="pip install 'lft[corpus]'")
 
-    def _written(self, requests: Iterator[Request]) -> Path | None:
-        """The job's folder with its requests, one file a task; None where there is nothing to ask."""
+    def _written(self, requests: Iterator[Request]) -> tuple[Path, int]:
+        """The job's folder with its requests, one file a task, and how many they are."""
         self.work.mkdir(parents=True, exist_ok=True)
         digest, counted = hashlib.sha256(), 0
         with new_folder(self.work / "requests.new") as draft, ExitStack() as stack:
@@ -144,13 +155,11 @@ class Cluster:
                 digest.update(key.encode())
                 record = {"id": key, "text": request.prompt, "metadata": {"request": asdict(request)}}
                 files[counted % len(files)].write(json.dumps(record) + "\n")
-        if not counted:
-            return None
         folder = self.work / digest.hexdigest()[:16]
-        folder.mkdir(exist_ok=True)
-        if not (folder / "requests").exists():
+        if counted and not (folder / "requests").exists():
+            folder.mkdir(exist_ok=True)
             (self.work / "requests.new").rename(folder / "requests")
-        return folder
+        return folder, counted
 
 
 async def rollout(document: Any, generate: Callable[[dict[str, Any]], Awaitable[Any]]) -> dict[str, Any]:

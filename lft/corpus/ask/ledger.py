@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Ledger:
         Raises:
             MachineError: the disk is full; lines that were added before are whole.
         """
-        lines = [json.dumps(asdict(one), ensure_ascii=False).encode("utf-8", "replace") + b"\n" for one in entries]
+        lines = [_line(one) for one in entries]
         rest = memoryview(b"".join(lines))
         with disk_errors(self.path):
             while rest:
@@ -122,6 +122,11 @@ class Ledger:
         if not last.endswith(b"\n"):  # what was cut stays, on a line of its own
             os.write(self._handle, b"\n")
             self._end += 1
+
+
+def _line(entry: Entry) -> bytes:
+    record = {name: getattr(entry, name) for name in Entry.__slots__}
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _entry(line: bytes) -> Entry | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from lft.corpus.ask.meter import Limits, Meter
@@ -52,9 +52,10 @@ class Request:
 
     def key(self, model: str) -> str:
         """Hex sha256 of the document, the prompt, the model and the decoding: what makes an answer this one's."""
-        asked = self.asked if isinstance(self.asked, str) else [asdict(one) for one in self.asked]
-        whole = [self.document, asked, model, asdict(self.sampling), self.seed]
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        asked = self.asked if isinstance(self.asked, str) else [[one.role, one.text] for one in self.asked]
+        chosen = self.sampling
+        decoding = [float(chosen.temperature), float(chosen.top_p), chosen.max_tokens, self.seed]
+        return hashlib.sha256(json.dumps([self.document, asked, model, decoding]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
