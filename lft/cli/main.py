@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "generate": Command("lft.cli.generate", "generate", "Write text with a base model and an adapter."),
     "chat": Command("lft.cli.generate", "chat", "Talk to a base model with an adapter."),
     "data": Command("lft.cli.data", "app", "Look at training data: preview, audit."),
+    "corpus": Command("lft.cli.corpus", "app", "Documents to instruction data: build, select, screen, audit."),
     "runs": Command("lft.cli.runs", "app", "Run folders: list, show, compare, report."),
     "adapters": Command("lft.cli.adapters", "app", "The registry of adapters: add, list, show, tag, lock, gc."),
     "recipes": Command("lft.cli.recipes", "app", "Recipes: list, show, check, schema, new."),

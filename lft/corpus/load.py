@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from lft.corpus.schema import Backend, Build
+from lft.recipe.catalogue_files import catalogue_folder, recipes_in
 from lft.recipe.closed import Closed, Rule
 from lft.recipe.layers import layered
-from lft.recipe.problems import BadRecipe, listed, nearest, shown
+from lft.recipe.problems import BadRecipe, Origin, Problem, listed, nearest, shown
 
 COLUMNS: Final = ("text", "title", "lang", "licence", "question", "id", "url", "subset", "score")
 _COLUMNED: Final = ("jsonl", "csv", "parquet")
@@ -171,6 +172,22 @@ _STAND_IN: Final = {
     "instruct": {"backend": {"kind": "transformers", "model": "x"}},
 }
 BUILD: Final = Closed(Build, _STAND_IN, RULES)
+
+
+def find_build(name_or_path: str | Path) -> Path:
+    """The file that is meant: an existing path, or the name of a build file of the catalogue.
+
+    Raises RecipeError (a BadRecipe) for anything else, with the nearest.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    folder = catalogue_folder()
+    known = {file.stem: file for file in sorted((folder / "corpus").glob("*.yaml"))} if folder else {}
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    near = [*recipes_in(path.parent), *known]
+    raise BadRecipe([Problem(Origin(str(name_or_path), 1, 1), f"no such file{_hint(path.name, near)}")])
 
 
 def load_build(path: Path, overrides: Sequence[str] = ()) -> Build:

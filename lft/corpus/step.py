@@ -98,12 +98,22 @@ def step_digest(asked: Mapping[str, Any], given: str) -> str:
 
 def done(folder: Path, digest: str) -> Report | None:
     """The report of a step that was finished with these settings on this input, else None."""
+    if not (folder / STEP_FILE).is_file():
+        return None
+    was, report = _saved(folder)
+    return report if was == digest else None
+
+
+def saved_report(folder: Path) -> Report:
+    """The report of a finished step, whatever its settings were."""
+    return _saved(folder)[1]
+
+
+def _saved(folder: Path) -> tuple[str, Report]:
     try:
         saved = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
-        return Report.of(saved["report"]) if saved["digest"] == digest else None
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
+        return saved["digest"], Report.of(saved["report"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{STEP_FILE} cannot be read ({error})", where=str(folder), fix="remove the folder") from None
 
 

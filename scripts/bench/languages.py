@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from lft.corpus.read.language import detected
+from lft.corpus.language import detected
 
 PIECES = (3, 5, 10, 20)
 PIECES_OF = 400  # documents a language

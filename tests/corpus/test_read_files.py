@@ -148,7 +148,7 @@ def test_parallel_pages_have_one_place_and_english_is_under_c(tmp_path: Path) ->
 
 
 def test_an_untranslated_page_is_seen_by_its_language(tmp_path: Path) -> None:
-    from lft.corpus.read.language import detected
+    from lft.corpus.language import detected
 
     plain = '<page xmlns="http://projectmallard.org/1.0/"><title>T</title><p>{}</p></page>'
     text = "The settings of this panel have not been translated into your language yet."

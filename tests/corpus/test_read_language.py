@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("py3langid")
 
-from lft.corpus.read.language import detected
+from lft.corpus.language import detected
 
 
 @pytest.fixture(scope="module")

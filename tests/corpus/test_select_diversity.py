@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lft.corpus.select.diversity import embedded, model_folder, nearest_to_centres
+from lft.corpus.embedding import embedded, model_folder
+from lft.corpus.select.diversity import nearest_to_centres
 from lft.errors import InputError
 from tests.corpus.selecting import build, document, selected
 
@@ -63,7 +64,7 @@ def test_no_text_is_embedded_twice(model: Path, tmp_path: Path, monkeypatch: pyt
     assert places.tolist()[0] == places.tolist()[2]
     assert vectors.shape == (2, 384)
     assert np.allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=1e-3)
-    monkeypatch.setattr("lft.corpus.select.diversity._load", lambda _: pytest.fail("embedded again"))
+    monkeypatch.setattr("lft.corpus.embedding._load", lambda _: pytest.fail("embedded again"))
     again, same = embedded(["another text", "one text"], model, tmp_path)
     assert (again[same] == vectors[[1, 0]]).all()
 

@@ -57,7 +57,7 @@ def answered(build: Build, document: Document, put: Question, text: str, finish:
     found = cleaned(text, finish, put.frame, document.text, put.style)
     if found.reason:
         return found.reason
-    instruction, clause = _lengthened(build, document, found.text)
+    instruction, clause = lengthened(build, document, found.text)
     return _pair(document, instruction, put.style, clause)
 
 
@@ -71,7 +71,7 @@ def wording_of(build: Build, document: Document) -> str:
     return "en" if build.instruct.language == "en" else document.lang
 
 
-def _lengthened(build: Build, document: Document, instruction: str) -> tuple[str, str]:
+def lengthened(build: Build, document: Document, instruction: str) -> tuple[str, str]:
     """The instruction with its clause about length, where it gets one, and the clause."""
     part, wording = build.instruct.length_clauses, wording_of(build, document)
     clause = drawn_clause(document.text, document.lang, wording, part, build.seed, document.id)

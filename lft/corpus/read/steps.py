@@ -15,11 +15,11 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from datatrove.pipeline.readers.huggingface import HuggingFaceDatasetReader
 
 from lft.corpus.document import Document, document_id
+from lft.corpus.language import detected
 from lft.corpus.read.clean import clean, clean_line, printable
 from lft.corpus.read.draw import Candidates, Draw
 from lft.corpus.read.found import Dropped, Found, Item, SourceFile
 from lft.corpus.read.kinds import items_of, row_items
-from lft.corpus.read.language import detected
 from lft.corpus.read.places import Listed
 from lft.corpus.schema import Source
 from lft.corpus.step import Counter

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from lft.corpus.ask.asking import Notify
 from lft.corpus.ask.ledger import Ledger
@@ -23,7 +23,6 @@ from lft.corpus.screen.pii import masked, personal
 from lft.corpus.screen.round_trip import Scorer, trips
 from lft.corpus.screen.rules import bare, broken_rule, leak
 from lft.corpus.screen.scores import ScoreFile
-from lft.corpus.screen.similarity import similarities
 from lft.corpus.step import Counter, Report, read_records
 
 KEPT: Final = "pairs.jsonl"
@@ -36,7 +35,7 @@ class Models:
     """How the models of a screening are had; each is called only where the build asks for it."""
 
     scorer: Callable[[str], Scorer]
-    embedder: Callable[[str], Any]
+    similarities: Callable[[Sequence[Pair], str], list[float]]
     judge: Callable[[Judge], Model]
 
 
@@ -61,7 +60,7 @@ def screen(
     kept = screening.by_rules([Pair.of(record) for record in read_records(pairs)])
     wanted = build.screen
     if wanted.similarity is not None and kept:
-        kept = screening.by_similarity(kept, wanted.similarity, models.embedder(wanted.similarity.model))
+        kept = screening.by_similarity(kept, wanted.similarity, models.similarities(kept, wanted.similarity.model))
     if wanted.round_trip is not None and kept:
         kept = screening.by_round_trip(kept, wanted.round_trip, models.scorer(wanted.round_trip.model))
     if wanted.judge is not None and kept:
@@ -106,10 +105,10 @@ class _Screening:
             return None
         return f"the instruction is {found}, and was to be {wanted}"
 
-    def by_similarity(self, pairs: Sequence[Pair], wanted: Similarity, embedder: Any) -> list[Pair]:
+    def by_similarity(self, pairs: Sequence[Pair], wanted: Similarity, cosines: Sequence[float]) -> list[Pair]:
         """Cosine of the embeddings."""
         kept = []
-        for pair, cosine in zip(pairs, similarities(pairs, embedder, wanted.model, self.scores), strict=True):
+        for pair, cosine in zip(pairs, cosines, strict=True):
             if not self._cut(pair, f"similarity below {wanted.keep:g}" if cosine < wanted.keep else None):
                 kept.append(_scored(pair, similarity=cosine))
         return kept

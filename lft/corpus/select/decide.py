@@ -96,7 +96,8 @@ def _cut_crowded(
     decisions: Decisions, wanted: Diversity, build: Build, work: Path, layout: Layout, cache: Path, notify: Notify
 ) -> None:
     """Of each source that is clustered, what is not nearest to a centre goes."""
-    from lft.corpus.select.diversity import embedded, model_folder, nearest_to_centres
+    from lft.corpus.embedding import embedded, model_folder
+    from lft.corpus.select.diversity import nearest_to_centres
 
     model = model_folder(wanted.model)
     for place, source in enumerate(build.sources):

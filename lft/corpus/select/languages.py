@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Final
-
 from lft.corpus.document import Document
+from lft.corpus.language import checkable, detected, same_language
 from lft.corpus.schema import Languages
-
-_WINDOW: Final = 1000  # characters from begin, middle and end: as sure as a whole book, and quicker
-# Written languages so close that a detector's choice between them says nothing.
-_CLOSE: Final = (
-    frozenset({"no", "nb", "nn", "da"}),
-    frozenset({"hr", "bs", "sr", "sh"}),
-    frozenset({"id", "ms"}),
-    frozenset({"zh", "yue", "wuu"}),
-    frozenset({"es", "gl", "ext", "an"}),
-    frozenset({"cs", "sk"}),
-)
-
-
-def detected(text: str) -> tuple[str, float]:
-    """The language of a text (ISO 639) and how sure that is, 0 to 1; an empty name where no letter says anything."""
-    found, confidence = _identifier().classify(_window(text))
-    return ("", 0.0) if found in ("und", "zxx") else (found, confidence)
 
 
 def mismatch(document: Document, wanted: Languages) -> str | None:
@@ -38,32 +19,3 @@ def mismatch(document: Document, wanted: Languages) -> str | None:
     if not found or confidence < wanted.min_confidence or same_language(found, document.lang):
         return None
     return f"text is {found}, but its source says {document.lang}"
-
-
-def checkable(lang: str) -> bool:
-    """Whether the detector knows a language."""
-    return any(same_language(label, lang) for label in _labels())
-
-
-def same_language(a: str, b: str) -> bool:
-    """Whether two names mean one language, or two that a detector cannot tell apart."""
-    return a == b or any(a in close and b in close for close in _CLOSE)
-
-
-def _window(text: str) -> str:
-    if len(text) <= 3 * _WINDOW:
-        return text
-    middle = (len(text) - _WINDOW) // 2
-    return " ".join((text[:_WINDOW], text[middle : middle + _WINDOW], text[-_WINDOW:]))
-
-
-@lru_cache(maxsize=1)
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-@lru_cache(maxsize=1)
-def _labels() -> frozenset[str]:
-    return frozenset(_identifier().labels)

@@ -19,10 +19,10 @@ from datatrove.pipeline.base import PipelineStep
 
 from lft.corpus import schema
 from lft.corpus.executor import make_executor, run_executor
+from lft.corpus.language import checkable
 from lft.corpus.schema import Build
 from lft.corpus.select.contamination import EvaluationTexts, evaluation_texts, save_texts
 from lft.corpus.select.decide import Decisions, Notify, decide, related_groups
-from lft.corpus.select.languages import checkable
 from lft.corpus.select.near import RELATED, Banding, Pairs, Signatures, banding
 from lft.corpus.select.rows import ROW, Layout, Rows, gathered, input_files
 from lft.corpus.select.sift import TEXTS, Sift

@@ -17,9 +17,10 @@ from datatrove.data import Document as Page
 from datatrove.pipeline.base import PipelineStep
 
 from lft.corpus.document import Document
+from lft.corpus.language import detected
 from lft.corpus.schema import Build, Select
 from lft.corpus.select.contamination import contamination, load_texts
-from lft.corpus.select.languages import detected, mismatch
+from lft.corpus.select.languages import mismatch
 from lft.corpus.select.quality import boilerplate, gopher_quality, gopher_repetition, in_c4_lines, too_short_or_long
 from lft.corpus.select.rows import draw_of, files_of, row_of
 from lft.corpus.select.tally import Shown, Tally

@@ -1,0 +1,229 @@
+"""`lft corpus`: from documents to instruction data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lft.cli.common import cache_folder, quiet_libraries
+
+if TYPE_CHECKING:
+    from lft.corpus.build import Step, Tools
+    from lft.corpus.schema import Build
+    from lft.corpus.screen.run import Models
+
+app = typer.Typer(
+    help="Documents to instruction data: build, select, instruct, screen, sample-audit.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="a build file, or a name in recipes/corpus/")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. select.quotas.total=1000")
+]
+
+
+@app.command()
+def check(file: FileArgument, overrides: OverridesArgument = None) -> None:
+    """Say everything that is wrong with a build file, one line each; exit 2 if anything is."""
+    build = _build(file, overrides)
+    typer.echo(f"{build.name}: {len(build.sources)} sources; fine")
+
+
+@app.command()
+def build(
+    file: FileArgument,
+    overrides: OverridesArgument = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="read and select, then reckon the cost")] = False,
+) -> None:
+    """Make the data set: read, select, instruct, screen, write. What is done is not done again."""
+    if not dry_run:
+        _run(file, overrides, "write")
+        return
+    from lft.corpus.build import reckon
+
+    quiet_libraries()
+    found = _build(file, overrides)
+    cost = reckon(found, _tools(found))
+    typer.echo(f"{cost.documents:,} documents: {cost.with_question:,} have a question, {cost.known:,} an answer")
+    typer.echo(f"{cost.requests:,} requests: {cost.tokens_in:,} tokens to read, {cost.tokens_out:,} to write at most")
+    typer.echo(f"money at most: {cost.money:,.2f} (tokens counted by {cost.counted_by})")
+
+
+@app.command()
+def select(file: FileArgument, overrides: OverridesArgument = None) -> None:
+    """Only read and select documents."""
+    _run(file, overrides, "select")
+
+
+@app.command()
+def instruct(file: FileArgument, overrides: OverridesArgument = None) -> None:
+    """Read, select, and let a model write the instructions."""
+    _run(file, overrides, "instruct")
+
+
+@app.command()
+def screen(file: FileArgument, overrides: OverridesArgument = None) -> None:
+    """All but the writing of the data set."""
+    _run(file, overrides, "screen")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="a build's folder: OUTPUT/NAME")],
+    samples: Annotated[bool, typer.Option(help="some of what was cut")] = True,
+) -> None:
+    """What came into each step of a build, what was cut and why."""
+    from lft.corpus.build import reports_in
+    from lft.corpus.funnel import funnel
+
+    typer.echo(funnel(reports_in(folder), samples), nl=False)
+
+
+@app.command()
+def longform(
+    folder: Annotated[Path, typer.Argument(help="folder of the paper's sources: c4/, wikipedia/, ...")],
+    model: Annotated[str, typer.Option(help="model that writes the instructions: an endpoint's name, or a model")],
+    url: Annotated[str | None, typer.Option(help="an OpenAI-compatible endpoint, up to and with /v1")] = None,
+    key_env: Annotated[str | None, typer.Option(help="environment variable that holds its key")] = None,
+    into: Annotated[Path, typer.Option(help="the build file that is written")] = Path("longform.yaml"),
+) -> None:
+    """The paper's mixture from what you have of its sources: a table of what is missing, and a build file."""
+    from lft.corpus.longform import compared, longform_build, parts_in, table
+    from lft.corpus.schema import Backend
+    from lft.errors import RecipeError
+    from lft.files import write_text
+    from lft.recipe.write import to_yaml
+
+    if into.exists():
+        raise RecipeError("this file is there already", where=str(into), fix="remove it, or give another --into")
+    kind: Any = "openai" if url else "transformers"
+    made = longform_build(folder, Backend(kind=kind, model=model, url=url, key_env=key_env), into.stem)
+    write_text(into, to_yaml(made))
+    rows = parts_in(folder)
+    counts = _made(made)
+    typer.echo(table(compared(rows, counts) if counts else rows))
+    typer.echo(f"\nwrote {into}; next: lft corpus build {into}")
+
+
+@app.command(name="sample-audit")
+def sample_audit(
+    data: Annotated[list[str] | None, typer.Argument(help="data sets: folders, files, hub ids; none goes on")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="pairs of each data set")] = 200,
+    into: Annotated[Path, typer.Option(help="folder of the audit")] = Path("audit"),
+    split: Annotated[str, typer.Option(help="split that is drawn from")] = "train",
+    seed: Annotated[int, typer.Option(help="of the draw")] = 42,
+    report: Annotated[bool, typer.Option("--report", help="print rates and agreement, serve nothing")] = False,
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+) -> None:
+    """Let people judge a sample in the browser: relevance, clarity, completeness, answerability."""
+    from lft.errors import RecipeError
+
+    if report and data:
+        raise RecipeError("--report is about an audit that was drawn before", fix="leave out the data sets")
+    if report:
+        from lft.corpus.audit.rates import as_text
+        from lft.corpus.audit.rates import report as rated
+        from lft.corpus.audit.ratings import Ratings
+        from lft.corpus.audit.sample import load_items
+
+        typer.echo(as_text(rated(load_items(into), Ratings(into).last())))
+        return
+    if data:
+        _draw(data, n, into, split, seed)
+    _serve(into, port)
+
+
+def _draw(data: list[str], n: int, into: Path, split: str, seed: int) -> None:
+    from lft.corpus.audit.sample import ITEMS, draw, items_of, save_items
+    from lft.errors import RecipeError
+
+    if (into / ITEMS).exists():
+        raise RecipeError(
+            "an audit lies here already",
+            where=str(into),
+            fix=f"go on with it: lft corpus sample-audit --into {into}; or give another --into",
+        )
+    quiet_libraries()
+    chosen = [item for one in data for item in draw(items_of(one, split, cache_folder(), _note), n, seed)]
+    save_items(into, chosen)
+    typer.echo(f"{len(chosen)} pairs of {len(data)} data sets in {into}")
+
+
+def _serve(into: Path, port: int) -> None:
+    from lft.corpus.audit.server import AuditServer
+
+    server = AuditServer(into, port)
+    typer.echo(f"open {server.address}")
+    typer.echo(f"Ctrl-C ends; then: lft corpus sample-audit --into {into} --report")
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        typer.echo("\nwhat was rated is saved")
+
+
+def _run(file: str, overrides: list[str] | None, until: Step) -> None:
+    """A build up to a step, and its funnel."""
+    found = _build(file, overrides)
+    quiet_libraries()
+    from lft.corpus.build import folder_of, root_of, run_build
+    from lft.corpus.funnel import funnel
+
+    reports = run_build(found, _tools(found), until)
+    typer.echo("\n" + funnel(reports, samples=False).split("\n\n")[0])
+    place = folder_of(root_of(found), until)
+    typer.echo(f"\nin {place}; what was cut, with samples: lft corpus show {root_of(found)}")
+    if until == "write":
+        typer.echo(f"train on it: lft finetune quickstart data.train={place}")
+
+
+def _build(file: str, overrides: list[str] | None) -> Build:
+    from lft.corpus.load import find_build, load_build
+
+    return load_build(find_build(file), overrides or ())
+
+
+def _tools(build: Build) -> Tools:
+    """What a build needs of this machine; keys are read from the environment here and nowhere else."""
+    from lft.corpus.ask.opened import Place, open_model
+    from lft.corpus.build import Tools, root_of
+    from lft.corpus.load import Asked
+
+    place = Place(cache_folder(), root_of(build) / "jobs", build.run)
+
+    def opened(asked: Asked) -> Any:
+        name = asked.backend.key_env
+        return open_model(asked.backend, asked.key, os.environ.get(name) if name else None, place, _note)
+
+    return Tools(opened, _screening(root_of(build), opened), _note)
+
+
+def _screening(root: Path, opened: Any) -> Models:
+    from lft.corpus.embedding import model_folder
+    from lft.corpus.load import Asked
+    from lft.corpus.screen.round_trip import load_scorer
+    from lft.corpus.screen.run import Models
+    from lft.corpus.screen.similarity import similarities
+
+    return Models(
+        lambda name: load_scorer(name, cache_folder(), _note),
+        lambda pairs, name: similarities(pairs, model_folder(name), root / "embeddings"),
+        lambda judge: opened(Asked("screen.judge.backend", judge.backend)),
+    )
+
+
+def _made(build: Build) -> dict[str, int]:
+    """Rows by source of a build that was made before; empty where there is none."""
+    from lft.corpus.build import folder_of, root_of
+    from lft.corpus.step import STEP_FILE, saved_report
+
+    folder = folder_of(root_of(build), "write")
+    return dict(saved_report(folder).figures["source"]) if (folder / STEP_FILE).is_file() else {}
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
