@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lft.adapters.adapter import open_adapter
 from lft.adapters.deltas import Delta, Factors, read_delta
-from lft.adapters.export import merged as merging
 from lft.adapters.export.merged import Merged, export_merged
 from lft.adapters.export.quantized import seen_by
 from lft.adapters.stack import stacked
@@ -236,17 +235,17 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_left(tmp_path: P
 def test_a_byte_that_the_disk_changed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = saved_base(tmp_path / "base")
     adapter = saved_adapter(base, tmp_path / "adapter")
-    write = merging.write_files
+    flush = os.fsync
 
-    def and_damage(folder: Path, *rest: Any) -> Any:
-        written = write(folder, *rest)
-        file = folder / written[0].name
-        data = bytearray(file.read_bytes())
-        data[-5] ^= 1
-        file.write_bytes(data)
-        return written
+    def and_damage(handle: int) -> None:
+        flush(handle)
+        file = Path(f"/proc/self/fd/{handle}").resolve()
+        if file.suffix == ".safetensors":
+            data = bytearray(file.read_bytes())
+            data[-5] ^= 1
+            file.write_bytes(data)
 
-    monkeypatch.setattr(merging, "write_files", and_damage)
+    monkeypatch.setattr("lft.adapters.export.stream.os.fsync", and_damage)
     with pytest.raises(InputError, match="does not hold what was written"):
         merge(base, adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -255,7 +254,7 @@ def test_a_byte_that_the_disk_changed_is_found(tmp_path: Path, monkeypatch: pyte
 def test_a_wrong_sum_is_found_by_reading_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = saved_base(tmp_path / "base")
     adapter = saved_adapter(base, tmp_path / "adapter")
-    monkeypatch.setattr("lft.adapters.export.stream._Workplace.summed", _one_row_off)
+    monkeypatch.setattr("lft.adapters.export.stream._Buffers.summed", _one_row_off)
     with pytest.raises(InputError, match="is not base \\+ change"):
         merge(base, adapter, tmp_path / "out")
 
