@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,25 @@ def saved_tensors(model: Any, folder: Path) -> dict[str, Callable[[], torch.Tens
     files = {info.name: info.file for info in read_headers(folder)}
     if files.keys() <= model.state_dict().keys():
         return {name: partial(_tensor, file, name) for name, file in files.items()}
-    again = type(model).from_pretrained(folder, dtype=model.dtype, local_files_only=True)
+    with _whole_models():
+        again = type(model).from_pretrained(folder, dtype=model.dtype, local_files_only=True)
     own = dict(again.named_parameters(remove_duplicate=True))
     return {name: partial(torch.Tensor.detach, tensor) for name, tensor in own.items()}
+
+
+@contextmanager
+def _whole_models() -> Iterator[None]:
+    """While the block runs, transformers loads a model for this process alone; under ZeRO-3 it would wait for the other
+    processes to take their parts, and only the first one reads back.
+    """
+    from transformers.integrations import deepspeed
+
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
 def _tensor(file: Path, name: str) -> torch.Tensor:

@@ -117,6 +117,15 @@ def test_two_processes_train_what_one_trains(stuff: Path, tmp_path: Path, family
     assert torch.allclose(found, wanted, rtol=0, atol=close)
 
 
+@pytest.mark.slow
+def test_a_family_that_is_saved_under_other_names_is_read_back_by_one_process(tmp_path: Path) -> None:
+    """GPT-NeoX is read back by transformers, which under ZeRO-3 would wait for the other process."""
+    stuff = material(tmp_path / "stuff", gpt_neox={"hidden": 320, "intermediate_size": 640})
+    launch = {"engine": "zero3", "gpus": 2, "timeout_minutes": 1}
+    run = run_by_several(chosen(tmp_path, stuff, "gpt_neox", "full", launch=launch), stuff / "cache")
+    assert torch.isfinite(logits(run, stuff, "gpt_neox")).all()
+
+
 def endless(place: Path, stuff: Path, **sections: Any) -> Recipe:
     """Far more steps than anybody waits for."""
     launch = {"engine": "ddp", "gpus": 2, **sections.pop("launch", {})}
