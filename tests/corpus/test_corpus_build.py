@@ -1,0 +1,218 @@
+"""A build from end to end: what was done is not done again, and whatever ends it leaves what was done."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lft.corpus.build import STEPS, Tools, folder_of, reckon, reports_in, root_of, run_build
+from lft.corpus.funnel import funnel
+from lft.corpus.load import load_build
+from lft.corpus.schema import Build
+from lft.corpus.screen.run import Models
+from lft.corpus.step import read_records
+from lft.errors import InputError
+from tests.corpus.endpoint import Endpoint
+from tests.corpus.models import Rule
+
+PLACES = ("harbour", "orchard", "library", "workshop", "station", "bakery", "museum", "garden", "bridge", "theatre")
+TEXT = (
+    "The {place} of our town is the place that people think of first when they have visitors to show around. "
+    "It was built a long time ago, and although much of it has changed since then, the old {place} keeps its charm. "
+    "If you come on a Sunday you will meet families who have walked here for generations, and they will gladly tell "
+    "you what they know of it. Bring good shoes and some time, because the way to the {place} is longer than it looks."
+)
+FILE = """\
+name: town
+output: {output}
+sources: [{{name: town, kind: text, path: {folder}, licence: CC0-1.0}}]
+select: {{duplicates: {{near: false}}, contamination: {{suites: []}}}}
+instruct:
+  backend: {{kind: openai, model: m, url: "http://127.0.0.1:9/v1", temperature: 0.0}}
+write: {{validation: 0.2, test: 0.2}}
+"""
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for place in PLACES:
+        (folder / f"{place}.txt").write_text(TEXT.format(place=place))
+    (folder / "short.txt").write_text("Too short.")
+    return build_with(tmp_path)
+
+
+def build_with(tmp_path: Path, *overrides: str) -> Build:
+    path = tmp_path / "town.yaml"
+    path.write_text(FILE.format(output=tmp_path / "out", folder=tmp_path / "texts"))
+    return load_build(path, overrides)
+
+
+def place_in(prompt: str) -> str:
+    return next(place for place in PLACES if f"The {place} of" in prompt)
+
+
+def instruction(prompt: str) -> str:
+    return f"Tell me what visitors should know before they go to the {place_in(prompt)}."
+
+
+def tools(model: Rule) -> Tools:
+    none = Models(*([lambda *_: pytest.fail("no model was asked for")] * 3))
+    return Tools(lambda _: model, none, lambda _: None)  # type: ignore[arg-type, return-value]
+
+
+def rows(build: Build) -> dict[str, str]:
+    folder = folder_of(root_of(build), "write")
+    return {row["output"]: row["input"] for path in folder.glob("*.jsonl") for row in read_records(path)}
+
+
+def test_documents_become_a_data_set_with_all_steps_reported(build: Build) -> None:
+    reports = run_build(build, tools(Rule(instruction)))
+    assert [one.step for one in reports] == list(STEPS)
+    found = rows(build)
+    assert len(found) == len(PLACES)
+    assert all(place_in(text) in asked for text, asked in found.items())
+    assert reports_in(root_of(build)) == reports
+    assert "fewer than 30 words" in funnel(reports)
+
+
+def test_a_second_run_does_nothing_and_a_changed_setting_only_what_follows_it(build: Build, tmp_path: Path) -> None:
+    model = Rule(instruction)
+    run_build(build, tools(model))
+    asked = len(model.asked)
+    before = {step: (folder_of(root_of(build), step) / "step.json").stat().st_mtime_ns for step in STEPS}
+    run_build(build, tools(model))
+    run_build(build_with(tmp_path, "instruct.backend.concurrency=3"), tools(model))
+    assert {step: (folder_of(root_of(build), step) / "step.json").stat().st_mtime_ns for step in STEPS} == before
+    run_build(build_with(tmp_path, "screen.max_leak=0.4"), tools(model))
+    changed = [
+        step for step in STEPS if (folder_of(root_of(build), step) / "step.json").stat().st_mtime_ns != before[step]
+    ]
+    assert changed == ["screen", "write"]
+    assert len(model.asked) == asked
+
+
+def test_a_file_that_changed_is_read_again_and_only_its_document_asked_for(build: Build, tmp_path: Path) -> None:
+    model = Rule(instruction)
+    run_build(build, tools(model))
+    (tmp_path / "texts" / "museum.txt").write_text(TEXT.format(place="museum") + " It opens at nine.")
+    asked = len(model.asked)
+    run_build(build, tools(model))
+    assert len(model.asked) == asked + 1
+    assert any("It opens at nine." in text for text in rows(build))
+
+
+def test_a_step_that_fails_leaves_those_before_it_and_every_answer(build: Build) -> None:
+    def broken(prompt: str) -> str:
+        if "bridge" in prompt:
+            raise InputError("the endpoint is gone")
+        return instruction(prompt)
+
+    with pytest.raises(InputError, match="the endpoint is gone"):
+        run_build(build, tools(Rule(broken)))
+    root = root_of(build)
+    assert not folder_of(root, "instruct").exists()
+    assert [path.name for path in root.iterdir() if path.name.startswith(".")] == []
+    model = Rule(instruction)
+    run_build(build, tools(model))
+    assert 0 < len(model.asked) < len(PLACES)
+
+
+def test_where_nothing_is_left_the_step_and_the_next_command_are_named(build: Build, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing is left after the step select") as caught:
+        run_build(build_with(tmp_path, "select.quality.min_words=5000"), tools(Rule(instruction)))
+    assert "lft corpus show" in str(caught.value)
+
+
+def test_a_dry_run_asks_nothing(build: Build) -> None:
+    model = Rule(instruction)
+    found = reckon(build, tools(model))
+    assert (found.documents, found.requests) == (len(PLACES), len(PLACES))
+    assert model.asked == []
+    assert not (root_of(build) / "ledger.jsonl").exists()
+
+
+def lft(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lft.cli.main", "corpus", *words], cwd=cwd, capture_output=True, text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_the_command_builds_by_an_endpoint_and_lft_reads_what_it_wrote(build: Build, tmp_path: Path) -> None:
+    with Endpoint() as stub:
+        done = lft("build", "town.yaml", f"instruct.backend.url={stub.url}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| write | " in done.stdout
+    assert "Traceback" not in done.stderr
+    shown = lft("show", "out/town", cwd=tmp_path)
+    assert "fewer than 30 words" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+    from lft.data.sources import open_split
+    from lft.recipe.schema import Data
+
+    written = folder_of(root_of(build), "write")
+    examples = open_split(Data(train=str(written)), "train", seed=0, notify=lambda _: None, cache=tmp_path / "cache")
+    assert examples is not None
+    assert len(examples) == sum(1 for _ in read_records(written / "train.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("build", "twon.yaml"), 2, "nearest: 'town.yaml'"),
+        (("check", "town.yaml", "select.quality.min_word=3"), 2, "nearest: 'min_words'"),
+        (("build", "town.yaml", "instruct.backend.key_env=NO_SUCH_KEY"), 2, "NO_SUCH_KEY is not set"),
+        (("show", "nowhere"), 3, "no build lies here"),
+        (("sample-audit", "--report", "--into", "nowhere"), 3, "no audit lies here"),
+        (("longform", "nowhere", "--model", "m"), 3, "none of the paper's sources"),
+    ],
+)
+def test_a_mistake_is_one_message_and_an_exit_code(
+    build: Build, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = lft(*words, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_papers_mixture_is_built_from_what_is_there(build: Build, tmp_path: Path) -> None:
+    mail = tmp_path / "sources" / "enron" / "inbox"
+    mail.mkdir(parents=True)
+    for number, place in enumerate(PLACES):
+        text = f"From: a@b.org\nSubject: A visit to the {place}\n\n{TEXT.format(place=place)}\n"
+        (mail / f"{number}.").write_text(text)
+    found = lft("longform", "sources", "--model", "m", "--url", "http://127.0.0.1:9/v1", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "Enron" in found.stdout
+    assert "10,000" in found.stdout
+    assert lft("check", "longform.yaml", cwd=tmp_path).returncode == 0
+    again = lft("longform", "sources", "--model", "m", cwd=tmp_path)
+    assert (again.returncode, "there already" in again.stderr) == (2, True)
+
+
+def test_every_build_file_of_the_catalogue_is_right() -> None:
+    folder = Path(__file__).parents[2] / "recipes" / "corpus"
+    files = sorted(folder.glob("*.yaml"))
+    assert files
+    for path in files:
+        assert load_build(path).name == path.stem
+
+
+@pytest.mark.skipif(not Path("/usr/share/help/de/gnome-help").is_dir(), reason="gnome-user-docs is not installed")
+@pytest.mark.skipif(shutil.which("lft") is None and not Path(sys.executable).exists(), reason="no interpreter")
+def test_real_help_pages_are_read_in_five_languages(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "recipes" / "corpus" / "gnome-help.yaml"
+    build = load_build(path, [f"output={tmp_path}"])
+    (read, chosen) = run_build(build, tools(Rule(lambda _: "")), "select")
+    assert read.kept > 1000
+    langs = {
+        json.loads(line)["lang"] for file in folder_of(root_of(build), "select").glob("*.jsonl") for line in file.open()
+    }
+    assert langs == {"en", "de", "es", "fr", "ru"}
+    assert chosen.kept == sum(build.select.quotas.by_lang.values())
