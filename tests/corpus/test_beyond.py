@@ -1,4 +1,4 @@
-"""What goes past the paper: texts that are rewritten stay true, constraints are usable, translated instructions native."""
+"""Past the paper: texts that are rewritten stay true, constraints are usable, translated instructions native."""
 
 import json
 from collections.abc import Iterator

@@ -1,8 +1,6 @@
 """A build from end to end: what was done is not done again, and whatever ends it leaves what was done."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +75,7 @@ def test_documents_become_a_data_set_with_all_steps_reported(build: Build) -> No
     found = rows(build)
     assert len(found) == len(PLACES)
     assert all(place_in(text) in asked for text, asked in found.items())
-    assert reports_in(root_of(build)) == reports
+    assert [funnel([one]) for one in reports_in(root_of(build))] == [funnel([one]) for one in reports]
     assert "fewer than 30 words" in funnel(reports)
 
 
@@ -205,14 +203,12 @@ def test_every_build_file_of_the_catalogue_is_right() -> None:
 
 
 @pytest.mark.skipif(not Path("/usr/share/help/de/gnome-help").is_dir(), reason="gnome-user-docs is not installed")
-@pytest.mark.skipif(shutil.which("lft") is None and not Path(sys.executable).exists(), reason="no interpreter")
 def test_real_help_pages_are_read_in_five_languages(tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "recipes" / "corpus" / "gnome-help.yaml"
     build = load_build(path, [f"output={tmp_path}"])
     (read, chosen) = run_build(build, tools(Rule(lambda _: "")), "select")
     assert read.kept > 1000
-    langs = {
-        json.loads(line)["lang"] for file in folder_of(root_of(build), "select").glob("*.jsonl") for line in file.open()
-    }
+    files = folder_of(root_of(build), "select").glob("*.jsonl")
+    langs = {record["lang"] for file in files for record in read_records(file)}
     assert langs == {"en", "de", "es", "fr", "ru"}
     assert chosen.kept == sum(build.select.quotas.by_lang.values())
