@@ -109,7 +109,7 @@ def _use(build: Build) -> Iterator[str]:
     yield "## Use"
     yield ""
     yield "```"
-    yield f"lft finetune recipes/quickstart.yaml data.train={build.write.hub or './' + build.name}"
+    yield f"lft finetune recipes/quickstart.yaml data.train=./{build.name}"
     yield "```"
 
 

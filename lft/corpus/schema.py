@@ -237,7 +237,6 @@ class Write(_Closed):
     formats: tuple[Literal["jsonl", "parquet"], ...] = Field(
         ("jsonl",), min_length=1, description="files of each split"
     )
-    hub: NonEmpty | None = Field(None, description="user/name that `lft corpus push` writes to")
 
 
 class Slurm(_Closed):

@@ -107,6 +107,27 @@ def test_every_cut_has_its_reason_and_every_row_its_scores(tmp_path: Path) -> No
     assert report.figures["scores"]["judge"]["median"] == 5
 
 
+def test_a_clause_on_length_that_masking_made_untrue_goes(tmp_path: Path) -> None:
+    text = "A text on tulips that is written by me. Call +49 228 123 4567 now, please, or write."
+    words = len(text.split())
+    clause = f"Respond in {words} words."
+    asked = replace(pairs()[0], input=f"How do I look after tulips? {clause}", output=text, length_clause=clause)
+    true = replace(asked, id="9", output=" ".join(["Tulips need much care."] * 5)[: len(text)], length_clause="")
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one.record()) + "\n" for one in (asked, true)))
+    (tmp_path / "out").mkdir()
+    plain = FILE[: FILE.index("screen:")]
+    none = Models(*([lambda *_: pytest.fail("asked")] * 3))  # type: ignore[arg-type]
+    with open_ledger(tmp_path / "ledger.jsonl") as ledger:
+        report = screen(
+            build_of(tmp_path, plain), tmp_path / "pairs.jsonl", tmp_path / "out", none, ledger, tmp_path / "s", print
+        )
+    found = [Pair.of(record) for record in read_records(tmp_path / "out" / "pairs.jsonl")]
+    assert found[0].input == "How do I look after tulips?"
+    assert found[0].length_clause == ""
+    assert report.figures["clauses on length that were not true any more"] == 1
+    assert found[1].input == true.input
+
+
 def test_a_second_run_asks_the_judge_nothing_and_says_the_same(tmp_path: Path) -> None:
     judge = Judging()
     first = screened(tmp_path, judge)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from lft.corpus.ask.ledger import Ledger
 from lft.corpus.ask.opened import sampling_of
 from lft.corpus.ask.request import Model
 from lft.corpus.document import Pair
+from lft.corpus.instruct.length import true_clauses
 from lft.corpus.language import checkable, detected, same_language
 from lft.corpus.schema import Build, Judge, RoundTrip, Similarity
 from lft.corpus.screen.judge import UNREADABLE, judged
@@ -67,7 +68,8 @@ def screen(
         kept = screening.by_judge(kept, wanted.judge, models.judge(wanted.judge), ledger)
     with (out / KEPT).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(pair.record(), ensure_ascii=False) + "\n" for pair in kept)
-    return screening.counter.report("screen", {"scores": distribution(kept)})
+    figures = {"scores": distribution(kept), "clauses on length that were not true any more": len(screening.untrue)}
+    return screening.counter.report("screen", figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class _Screening:
     counter: Counter
     scores: ScoreFile
     notify: Notify
+    untrue: list[str] = field(default_factory=list)
 
     def by_rules(self, pairs: Sequence[Pair]) -> list[Pair]:
         """What needs no model."""
@@ -92,8 +95,17 @@ class _Screening:
             clean = pair
             if self.build.screen.pii == "mask":
                 clean = replace(pair, input=masked(pair.input), output=masked(pair.output))
+            clean = self._true(clean)
             kept.append(_scored(clean, leak=leak(bare(clean), clean.output)))
         return kept
+
+    def _true(self, pair: Pair) -> Pair:
+        """The pair without a clause on length that is not true of its text (masking can change a count)."""
+        wording = "en" if self.build.instruct.language == "en" else pair.lang
+        if not pair.length_clause or pair.length_clause in true_clauses(pair.output, pair.lang, wording).values():
+            return pair
+        self.untrue.append(pair.id)
+        return replace(pair, input=bare(pair), length_clause="")
 
     def _other_language(self, pair: Pair) -> str | None:
         wanted = "en" if self.build.instruct.language == "en" and pair.style not in ("human", "template") else pair.lang
