@@ -18,6 +18,7 @@ from lft.corpus.audit.server import AuditServer
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+PATIENCE = 180_000  # ms; a loaded machine starts a browser slowly
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
@@ -71,13 +72,16 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 def begin(browser: Any, audit: AuditServer, rater: str, **options: Any) -> tuple[Any, list[str]]:
     page = browser.new_context(**options).new_page()
+    page.set_default_timeout(PATIENCE)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: pytest.fail(str(error)))
