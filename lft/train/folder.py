@@ -174,7 +174,7 @@ class RunFolder:
             saved = json.loads((self.path / "lock.json").read_text(encoding="utf-8"))
             below = tuple(LockedBelow(**one) for one in saved.get("below", ()))
             return Lock(**{**saved, "adapters_below": tuple(saved["adapters_below"]), "below": below})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"lock.json cannot be read ({error})", where=str(self.path)) from None
 
     def append(self, name: str, record: dict[str, Any]) -> None:

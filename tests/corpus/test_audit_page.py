@@ -19,8 +19,13 @@ CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
 PATIENCE = 180_000  # ms; a loaded machine starts a browser slowly
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+_there = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+def needs_browser(test: Any) -> Any:
+    """In the slow tier: on a loaded machine a browser loses its connection."""
+    return pytest.mark.slow(_there(test))
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ class AuditServer:
                 f"port {port} cannot be used ({error.strerror})", fix="leave out --port: a free one is taken"
             ) from None
         self._server.daemon_threads = True
+        # A browser that is closed in the middle of an answer is nobody's mistake.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     @property
     def port(self) -> int:
