@@ -7,9 +7,10 @@ lft.json (where lft made it) ───────────┘
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,12 @@ from lft.adapters.folder import Files, require_unchanged, scan
 from lft.adapters.names import LIMITS, OTHER_LIMITS, Kind, Named, Parts, parts_of, same_bytes, unexplained
 from lft.adapters.patterns import NAME
 from lft.base.attach import WEIGHTS
-from lft.base.binding import BINDING_FILE, Binding
+from lft.base.binding import BINDING_FILE, BY_IDENTITY, Below, Binding
 from lft.base.embeddings import is_head, is_input
+from lft.base.files import read_json
 from lft.base.headers import TensorInfo, read_header
+from lft.base.identity import Identity, identity
 from lft.errors import InputError
-from lft.files import sha256
 from lft.recipe.problems import listed
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -97,9 +99,14 @@ class Adapter:
     copies: tuple[TensorInfo, ...] = ()
 
     @property
+    def identity(self) -> Identity:
+        """What it is by content: its tensors, and what its configuration makes of them; read from the disk anew."""
+        return identity(self.folder)
+
+    @property
     def digest(self) -> str:
-        """Hex sha256 of the weights' file."""
-        return sha256(self.folder / WEIGHTS)
+        """Hex sha256 of its identity."""
+        return self.identity.digest
 
     @property
     def opaque(self) -> str | None:
@@ -192,7 +199,18 @@ def _binding(files: Files) -> Binding | None:
     )
     if not sound:
         raise InputError(f"{BINDING_FILE} holds values that lft does not write", where=str(files.folder))
+    if found.below and read_json(files.used[BINDING_FILE])["format"] < BY_IDENTITY:
+        return replace(found, below=tuple(_renewed(one, files.folder) for one in found.below))
     return found
+
+
+def _renewed(below: Below, folder: Path) -> Below:
+    """With the identity of an adapter that an older file names by its weights, where that adapter is still there."""
+    place = Path(os.path.normpath(folder / below.path))
+    if not (place / WEIGHTS).is_file() or not (place / CONFIG_FILE).is_file():
+        return below
+    there = identity(place)
+    return replace(below, weights=there.digest) if there.is_meant(below.weights) else below
 
 
 def _require_short_names(parts: Parts, configuration: Configuration, folder: Path) -> None:

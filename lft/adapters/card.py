@@ -22,12 +22,21 @@ _KNOWN_TAGS: Final = ("lang", "language", "license", "dataset", "datasets", "sou
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """An adapter of a stack: its weight, its name and version, and ``user/name@commit`` of the hub."""
+
+    weight: str
+    name: str
+    hub: str
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
     """What a card is written from.
 
     ``repo`` is where it will lie; ``digest`` the version's (empty in a rehearsal); ``base`` what others call the base;
     ``recipe`` the text of its recipe without paths; ``files`` sha256 by name; ``below`` names of the adapters that it
-    was trained on.
+    was trained on; ``parts`` the adapters of a stack, which has no tensors of its own.
     """
 
     repo: str
@@ -38,6 +47,7 @@ class CardFacts:
     recipe: str | None
     files: Mapping[str, str]
     below: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def public(self) -> bool:
@@ -47,7 +57,15 @@ class CardFacts:
 
 def model_card(facts: CardFacts) -> str:
     """README.md: YAML for the hub's search, then what a person wants to know before using it."""
-    parts = [_title(facts), _base(facts), _data(facts), _recipe(facts), _evaluation(facts), _licence(facts)]
+    parts = [
+        _title(facts),
+        _parts(facts),
+        _base(facts),
+        _data(facts),
+        _recipe(facts),
+        _evaluation(facts),
+        _licence(facts),
+    ]
     parts += [_loading(facts), _limits(facts), _files(facts)]
     body = "\n\n".join("\n".join(part) for part in map(list, parts) if part)
     return f"{front_matter(metadata(facts))}\n{body}\n"
@@ -62,7 +80,7 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
     found: dict[str, Any] = {
         "base_model": facts.base if facts.public else None,
         "base_model_relation": "adapter" if facts.public else None,
-        "library_name": "peft",
+        "library_name": None if facts.parts else "peft",  # PEFT could not load a stack
         "pipeline_tag": "text-generation",
         **licence_entries(licence),
         "language": language,
@@ -75,7 +93,9 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
 def _title(facts: CardFacts) -> Iterator[str]:
     manifest = facts.manifest
     rank = f" of rank {manifest.lora.r} on {len(manifest.lora.targets)} modules" if manifest.lora else ""
-    made = {"merge": "A merge of adapters", "adapter": "An adapter"}.get(manifest.kind, "An adapter")
+    made = {"merge": "A merge of adapters", "stack": "Adapters together", "chain": "Adapters on one another"}.get(
+        manifest.kind, "An adapter"
+    )
     yield f"# {text(facts.repo)}"
     yield ""
     yield f"{made} ({text(manifest.method)}{rank}) for {code(facts.base)}."
@@ -83,6 +103,20 @@ def _title(facts: CardFacts) -> Iterator[str]:
     words = [f"{key}: {', '.join(values)}" for key, values in facts.tags.items() if key not in ("license", "source")]
     if words:
         yield f"Tags: {text('; '.join(words))}."
+
+
+def _parts(facts: CardFacts) -> Iterator[str]:
+    if not facts.parts:
+        return
+    yield "## Its adapters"
+    yield ""
+    yield "It has no tensors of its own: these adapters are active at once, each times its weight"
+    yield "(layers in brackets)" + (", lowest first." if facts.manifest.kind == "chain" else ".")
+    yield ""
+    yield from table(
+        ("weight", "adapter", "on the hub"),
+        [(code(one.weight), code(one.name), code(one.hub)) for one in facts.parts],
+    )
 
 
 def _base(facts: CardFacts) -> Iterator[str]:
@@ -184,6 +218,14 @@ def _loading(facts: CardFacts) -> Iterator[str]:
         f"lft adapters pull {facts.repo}{_named(facts)}",
         f'lft generate --adapter {facts.manifest.name} "your instruction"',
     )
+    if facts.parts:
+        yield from (
+            "```",
+            "",
+            "It fetches the adapters too. Other programs load them one by one; for those that take one adapter:",
+        )
+        yield from ("", "```sh", f"lft adapters export {facts.manifest.name} --to peft --out FOLDER", "```")
+        return
     yield from ("```", "", "With PEFT and transformers:", "", "```python")
     yield "from peft import PeftModel"
     yield "from transformers import AutoModelForCausalLM, AutoTokenizer"

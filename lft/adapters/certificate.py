@@ -21,7 +21,7 @@ Written = str | tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An adapter that went in: sha256 of its weights, how much of it, and how the base was rounded in its training
+    """An adapter that went in: its identity, how much of it, and how the base was rounded in its training
     ("nf4"; empty: not at all, or nobody says)."""
 
     digest: str

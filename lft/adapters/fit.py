@@ -25,8 +25,8 @@ from lft.base.binding import Below
 from lft.base.configuration import configuration
 from lft.base.fingerprint import weights_fingerprint
 from lft.base.hub import COMMIT, REPO_ID
+from lft.base.identity import identity
 from lft.errors import InputError, RecipeError
-from lft.files import sha256
 from lft.recipe.peft_options import peft_version
 from lft.recipe.problems import listed, shown
 
@@ -96,7 +96,7 @@ def fit(adapter: Adapter, base: BaseSide, cache: Path | None, find: Find = nowhe
         adapter: from ``open_adapter``.
         base: its folder (``base_side``).
         cache: keeps digests of the base's weights; None reads them all again.
-        find: the folder of an adapter by the sha256 of its weights, for those that lie below.
+        find: the folder of an adapter by its identity, for those that lie below.
 
     Raises:
         InputError: the base's own files are not whole.
@@ -241,10 +241,9 @@ def _missing(below: Below, find: Find) -> str | None:
     """Why an adapter below is not at hand."""
     if find(below.weights):
         return None
-    weights = Path(below.path) / WEIGHTS
-    if not weights.is_file():
+    if not (Path(below.path) / WEIGHTS).is_file():
         return f"an adapter below is gone: {shown(below.path, 200)}"
-    if sha256(weights) != below.weights:
+    if not identity(Path(below.path)).is_meant(below.weights):
         return f"an adapter below has changed: {shown(below.path, 200)}"
     return None
 

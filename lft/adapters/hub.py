@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_ref, is_hub_ref, nobody_answered
-from lft.adapters.hub_fetch import RECORD, RUN_FILES, cached, download, fetched_names, listing
-from lft.adapters.hub_record import published_as_recorded
+from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES, cached, download, fetched_names, is_stack, listing
+from lft.adapters.hub_parents import DEEPEST, bring_parents, read_parents
+from lft.adapters.hub_record import published_as_recorded, published_stack
 from lft.adapters.signature import SIGNATURE_FILE, read_signature
 from lft.adapters.store.add import Origin, add_adapter
-from lft.adapters.store.checkout import adapter_folder_of
+from lft.adapters.store.checkout import adapter_folder_of, means_folder
+from lft.adapters.store.index import with_weights
 from lft.adapters.store.layout import Store
 from lft.adapters.store.leases import Lease, leased
 from lft.adapters.store.lockfile import Lock
 from lft.adapters.store.lookup import nearest
-from lft.adapters.store.manifest import Parent
 from lft.adapters.store.marks import alias_digest, keep_signature, move_alias, tag, tags
 from lft.adapters.store.names import DEFAULT, DIGEST, alias_name, full_name
 from lft.adapters.store.versions import Stored, by_digest, version, versions
@@ -32,7 +33,7 @@ from lft.base.files import Notify
 from lft.errors import InputError
 
 MAIN: Final = "main"
-_BESIDE: Final = (RECORD, *RUN_FILES, SIGNATURE_FILE)  # these lie beside an adapter, and are no part of it
+_BESIDE: Final = (RECORD, PARENTS, *RUN_FILES, SIGNATURE_FILE)  # these lie beside an adapter, and are no part of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Pulled:
     """A version that came from the hub, or was here already.
 
     ``commit`` is where it comes from; ``aliases`` point to it now; ``left_out`` are files of the repository that were
-    not fetched; ``unknown_parents`` are adapters that it was trained on and that are not stored.
+    not fetched. What it needs beside it is here too.
     """
 
     stored: Stored
@@ -48,29 +49,34 @@ class Pulled:
     commit: str
     aliases: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    unknown_parents: tuple[Parent, ...] = ()
 
 
-def pull(store: Store, ref: HubRef, notify: Notify, name: str | None = None) -> Pulled:
-    """Bring an adapter from the hub into the registry; one that is there already is not fetched again.
+def pull(store: Store, ref: HubRef, notify: Notify, name: str | None = None, above: tuple[HubRef, ...] = ()) -> Pulled:
+    """Bring an adapter or a stack from the hub into the registry, with what it was made from (``hub_parents``).
+
+    What is there already is not fetched again.
 
     Args:
         store: the registry; made where there is none.
         ref: repository and revision.
         notify: told what takes long or is not as one might expect.
         name: what it is called here; None for ``user/name``.
+        above: those that it is pulled for.
 
     Raises:
-        InputError: the hub does not give it, what it gives is damaged, or the adapter is refused (``open_adapter``).
+        InputError: the hub does not give it, what it gives is damaged, the adapter is refused (``open_adapter``), or
+            one that it needs cannot be had.
         MachineError: the disk is full or may not be written.
     """
     own = full_name(name or ref.repo)
+    if ref in above or len(above) > DEEPEST:
+        raise InputError("it is among those that it was made from", where=str(ref), fix="tell its owner")
     if ref.commit and (known := version_from(store, own, ref.repo, ref.commit)):
         return Pulled(known, False, ref.commit)
     try:
         found = listing(ref, notify)
     except InputError as error:
-        here = _already_here(store, ref, own, notify) if nobody_answered(error) else None
+        here = _already_here(store, ref, own, notify, above) if nobody_answered(error) else None
         if here is None:
             raise
         return here
@@ -78,17 +84,19 @@ def pull(store: Store, ref: HubRef, notify: Notify, name: str | None = None) -> 
     pulled = (
         Pulled(known, False, found.commit)
         if known
-        else _stored(store, HubRef(ref.repo, found.commit), download(found, notify), found.files, own, notify)
+        else _stored(store, HubRef(ref.repo, found.commit), download(found, notify), found.files, own, notify, above)
     )
     moved = _point(store, ref, pulled.stored, notify)
-    return Pulled(pulled.stored, pulled.new, found.commit, moved, found.others, pulled.unknown_parents)
+    return Pulled(pulled.stored, pulled.new, found.commit, moved, found.others)
 
 
 def version_from(store: Store, name: str, repo: str, commit: str) -> Stored | None:
-    """The version of a name that was pulled from a commit of a repository."""
+    """The version of a name that was pulled from a commit of a repository, and whose adapters below are all known."""
     for number in versions(store, name):
         stored = version(store, name, number)
-        if f"{SCHEME}{repo}@{commit}" in _sources(store, stored):
+        below = (one for one in stored.manifest.lineage.parents if one.role == "below")
+        whole = all(one.digest or with_weights(store, one.weights) for one in below)
+        if whole and f"{SCHEME}{repo}@{commit}" in _sources(store, stored):
             return stored
     return None
 
@@ -98,7 +106,7 @@ def adapter_folder_from(written: str, store: Store, notify: Notify, lock: Lock |
 
     Args:
         written: a folder, a run's folder, a name of the registry, or ``user/name[@revision]`` of the hub; the first of
-            these that there is.
+            these that there is, but for a folder that has a name of the registry (``means_folder``).
         store: the registry.
         notify: told before the hub is asked.
         lock: refuse what it does not pin; the hub is then never asked.
@@ -115,8 +123,7 @@ def on_hand(written: str, store: Store, notify: Notify) -> str:
     Raises:
         InputError: it is neither here nor on the hub, or the adapter is refused.
     """
-    path = Path(os.path.expanduser(written))
-    if path.is_dir() or written.startswith(("/", "./", "../", "~", "runs/")) or not is_hub_ref(written):
+    if means_folder(written, store) or written.startswith("runs/") or not is_hub_ref(written):
         return written
     ref = hub_ref(written)
     if _is_known(store, ref):
@@ -142,7 +149,7 @@ def _is_known(store: Store, ref: HubRef) -> bool:
     return word is not None and alias_digest(store, name, word) is not None
 
 
-def _already_here(store: Store, ref: HubRef, own: str, notify: Notify) -> Pulled | None:
+def _already_here(store: Store, ref: HubRef, own: str, notify: Notify, above: tuple[HubRef, ...]) -> Pulled | None:
     """What the registry or the hub library's cache has of a revision that the hub cannot be asked about now."""
     word = _alias_of(ref.revision or MAIN)
     digest = alias_digest(store, own, word) if word and not ref.commit else None
@@ -158,20 +165,37 @@ def _already_here(store: Store, ref: HubRef, own: str, notify: Notify) -> Pulled
     known = version_from(store, own, ref.repo, commit)
     if known:
         return Pulled(known, False, commit, _point(store, ref, known, notify))
-    pulled = _stored(store, HubRef(ref.repo, commit), folder, fetched_names(folder), own, notify)
+    pulled = _stored(store, HubRef(ref.repo, commit), folder, fetched_names(folder), own, notify, above)
     moved = _point(store, ref, pulled.stored, notify)
-    return Pulled(pulled.stored, pulled.new, commit, moved, (), pulled.unknown_parents)
+    return Pulled(pulled.stored, pulled.new, commit, moved)
 
 
-def _stored(store: Store, at: HubRef, folder: Path, names: Iterable[str], own: str, notify: Notify) -> Pulled:
+def _stored(
+    store: Store,
+    at: HubRef,
+    folder: Path,
+    names: Collection[str],
+    own: str,
+    notify: Notify,
+    above: tuple[HubRef, ...],
+) -> Pulled:
     """A version made of checked files; only those are looked at, whatever else lies in the cache beside them."""
     source, commit = (f"{SCHEME}{at}",), str(at.revision)
+
+    def fetch(parent: HubRef, name: str) -> Pulled:
+        return pull(store, parent, notify, name, (*above, at))
+
     with leased(store) as lease:
         staged, record = lease.folder / "pulled", lease.folder / "record"
         for name in names:
             _give(folder / name, (record if name in _BESIDE else staged) / name)
         try:
-            found = published_as_recorded(lease, staged, record, own, notify)
+            bring_parents(store, read_parents(record / PARENTS), staged, notify, fetch)
+            found = (
+                published_stack(lease, staged, record, own)
+                if is_stack(names)
+                else published_as_recorded(lease, staged, record, own, notify)
+            )
             if found is not None:
                 stored, new = found
                 tag(lease, stored, {SOURCE: (*_sources(store, stored), *source)})
@@ -182,7 +206,7 @@ def _stored(store: Store, at: HubRef, folder: Path, names: Iterable[str], own: s
         except InputError as error:
             error.where = (error.where or str(at)).replace(str(staged), str(at))
             raise
-    return Pulled(added.stored, added.new, commit, unknown_parents=added.unknown_parents)
+    return Pulled(added.stored, added.new, commit)
 
 
 def _keep_signature(lease: Lease, stored: Stored, path: Path, notify: Notify) -> None:
@@ -205,21 +229,18 @@ def _give(source: Path, target: Path) -> None:
 
 
 def _point(store: Store, ref: HubRef, stored: Stored, notify: Notify) -> tuple[str, ...]:
-    """Let the alias of a branch or tag follow it; ``default`` goes with the main branch unless somebody moved it."""
+    """Let the alias of a branch or tag follow it. ``default`` is people's own: it would hide what they add later."""
     if ref.commit:
         return ()
-    word = _alias_of(ref.revision or MAIN)
-    if word is None:
-        notify(f"{ref.revision} cannot be an alias; the version is {stored}")
+    word, name = _alias_of(ref.revision or MAIN), stored.manifest.name
+    if word is None or word == DEFAULT:
+        notify(f"{ref.revision} cannot be an alias of a branch; the version is {stored}")
         return ()
-    moved, name = [], stored.manifest.name
     with leased(store) as lease:
-        for one in (word, DEFAULT) if ref.revision is None else (word,):
-            if _moved(lease, name, one, stored, ref.repo):
-                moved.append(one)
-            elif one == word:
-                notify(f"{name}@{one} is not from {ref.repo}, so it stays where it is; the version is {stored}")
-    return tuple(moved)
+        if _moved(lease, name, word, stored, ref.repo):
+            return (word,)
+    notify(f"{name}@{word} is not from {ref.repo}, so it stays where it is; the version is {stored}")
+    return ()
 
 
 def _moved(lease: Lease, name: str, alias: str, stored: Stored, repo: str) -> bool:

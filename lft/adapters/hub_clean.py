@@ -7,8 +7,9 @@ instead. What is left is searched, and nothing is uploaded that still holds a pa
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +95,7 @@ def cleaned(files: Mapping[str, Path], base: str | None, known: Callable[[str], 
     Raises:
         InputError: the base is a folder, and ``base`` does not say what that is elsewhere.
     """
-    said = read_json(files[CONFIG_FILE])
+    said = read_json(files[CONFIG_FILE]) if CONFIG_FILE in files else {}  # a stack has none
     named = str(said.get("base_model_name_or_path") or ""), said.get("revision")
     found: dict[str, Any] = {}
     if BINDING_FILE in files:
@@ -104,7 +105,7 @@ def cleaned(files: Mapping[str, Path], base: str | None, known: Callable[[str], 
     elif named[0] or base:
         named = base_elsewhere(*named, base)
     written = said.get("base_model_name_or_path")
-    if base or (isinstance(written, str) and is_local(written)):
+    if CONFIG_FILE in files and (base or (isinstance(written, str) and is_local(written))):
         found[CONFIG_FILE] = _configuration(said, *named)
     if TOKENIZER_CONFIG in files:
         config = read_json(files[TOKENIZER_CONFIG])
@@ -158,9 +159,12 @@ def without_paths(text: str) -> str:
 def require_clean(paths: Mapping[str, Path], private: Iterable[Path]) -> None:
     """Raise InputError where a file that is to be uploaded holds a path of this machine, or what looks like a key.
 
+    A path of this machine is one below a private folder, and any absolute one that leads to something here.
+
     Args:
         paths: the files by name; of tensors only the header is read.
-        private: folders whose paths nobody else should read: the home folder, the registry.
+        private: folders whose paths nobody else should read, also where nothing is there any more: the home folder, the
+            registry.
     """
     folders = [
         re.compile(re.escape(str(folder).encode()) + rb"[/\\\"']") for folder in private if folder.parent != folder
@@ -170,15 +174,60 @@ def require_clean(paths: Mapping[str, Path], private: Iterable[Path]) -> None:
         content = _readable(path)
         for folder in () if name in _WORDS else folders:
             if match := folder.search(content):
-                what = (
-                    f"line {_line(content, match.start())} holds a path of this machine ({match[0].decode()[:-1]}/...)"
-                )
-                raise InputError(what, where=name, fix="take it out where it was made, then add the adapter again")
+                raise _path(name, _line(content, match.start()), f"{match[0].decode()[:-1]}/...")
+        if name not in _WORDS:
+            _require_nowhere(name, content)
         for what, pattern in _SECRETS.items():
             if match := pattern.search(content):
                 raise _secret(name, what, _line(content, match.start()))
         if own and own in content:
             raise _secret(name, "your own token", _line(content, content.index(own)))
+
+
+def _require_nowhere(name: str, content: bytes) -> None:
+    """Raise InputError where an absolute path in a text leads to something on this machine."""
+    text = content.decode("utf-8", errors="replace")
+    for match in _PATH.finditer(text):
+        if _leads_somewhere(match[0]):
+            raise _path(name, text.count("\n", 0, match.start()) + 1, match[0])
+    if name.endswith(".json"):  # a path with spaces is whole there
+        for one in _texts(content):
+            if one.startswith(("/", "~/")) and _leads_somewhere(one):
+                raise _path(name, _line(content, max(content.find(json.dumps(one)[1:-1].encode()), 0)), one)
+
+
+def _leads_somewhere(path: str) -> bool:
+    """Whether a path is there, or the folder that it would lie in; of ``/tmp/x`` the folder alone says nothing."""
+    whole = os.path.expanduser(path).rstrip("/")
+    parent = os.path.dirname(whole)
+    try:
+        return os.path.exists(whole) or (parent.count("/") > 1 and os.path.isdir(parent))
+    except (OSError, ValueError):  # too long, or nothing that could be a path
+        return False
+
+
+def _texts(content: bytes) -> Iterator[str]:
+    """Every text of a JSON file, keys too; nothing where it is none."""
+    try:
+        left = [json.loads(content)]
+    except (ValueError, RecursionError):
+        return
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+
+
+def _path(name: str, line: int, path: str) -> InputError:
+    return InputError(
+        f"line {line} holds a path of this machine ({path})",
+        where=name,
+        fix="take it out where it was made, then add the adapter again",
+    )
 
 
 def _secret(name: str, what: str, line: int) -> InputError:

@@ -23,6 +23,7 @@ from lft.adapters.folder import KNOWN
 from lft.adapters.hub_access import HubRef, hub_library, sign_of_life
 from lft.adapters.signature import LARGEST, SIGNATURE_FILE
 from lft.base.attach import WEIGHTS
+from lft.base.binding import BINDING_FILE
 from lft.base.files import Notify, need_room
 from lft.base.hub import COMMIT
 from lft.base.hub_cache import forget, note_revision
@@ -30,10 +31,12 @@ from lft.errors import InputError
 from lft.hub_waits import model_listing
 
 RECORD: Final = "lft-manifest.json"  # the registry's manifest of a version that lft pushed
+PARENTS: Final = "lft-parents.json"  # where on the hub the adapters are that it was made from
 RUN_FILES: Final = ("recipe.yaml", "lock.json")  # of the run that made it, beside that record
 _MOST: Final[Mapping[str, int]] = {
     **{name: most for name, (_, most) in KNOWN.items()},
     RECORD: 16 << 20,
+    PARENTS: 1_000_000,
     **dict.fromkeys(RUN_FILES, 4_000_000),
     SIGNATURE_FILE: LARGEST,
 }
@@ -108,7 +111,7 @@ def _remote(ref: HubRef, sibling: Any) -> Remote:
 
 def _require_adapter(ref: HubRef, names: Iterable[str]) -> None:
     found = set(names)
-    if CONFIG_FILE in found and WEIGHTS in found:
+    if (CONFIG_FILE in found and WEIGHTS in found) or is_stack(found):
         return
     if CONFIG_FILE in found:
         pickled = sorted(name for name in found if name.endswith(_PICKLES) and not name.startswith("training_args"))
@@ -131,6 +134,12 @@ def _require_adapter(ref: HubRef, names: Iterable[str]) -> None:
             "this repository holds a whole model, not an adapter", where=str(ref), fix="give it as base.model"
         )
     raise InputError(f"this repository holds no adapter: it has no {CONFIG_FILE}", where=str(ref), fix="check the name")
+
+
+def is_stack(names: Iterable[str]) -> bool:
+    """Whether files of these names are a stack that lft pushed: no tensors, only its record of adapters elsewhere."""
+    found = set(names)
+    return {BINDING_FILE, RECORD} <= found and not {CONFIG_FILE, WEIGHTS} & found
 
 
 def download(listing: Listing, notify: Notify) -> Path:
@@ -181,7 +190,7 @@ def cached(ref: HubRef) -> tuple[str, Path] | None:
     except (CachedRepoTreeNotFoundError, LocalEntryNotFoundError):  # also where it is there in part
         return None
     folder = Path(said)
-    if not all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS)):
+    if not all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS)) and not is_stack(fetched_names(folder)):
         return None
     for name in _MOST:
         path = folder / name

@@ -7,12 +7,12 @@ version ──▶ without this machine's paths (a version of its own where that 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from lft.adapters.card import CardFacts, model_card
+from lft.adapters.card import CardFacts, Part, model_card
 from lft.adapters.folder import KNOWN
 from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_library, sign_of_life
 from lft.adapters.hub_clean import (
@@ -25,7 +25,8 @@ from lft.adapters.hub_clean import (
     without_paths,
     write_clean,
 )
-from lft.adapters.hub_fetch import RECORD, RUN_FILES, content_digest
+from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES, content_digest
+from lft.adapters.hub_parents import hub_of, parents_text
 from lft.adapters.signature import SIGNATURE_FILE
 from lft.adapters.store import blobs, index
 from lft.adapters.store.add import Origin, RunRecord, add_adapter
@@ -33,6 +34,7 @@ from lft.adapters.store.layout import Store
 from lft.adapters.store.leases import Lease
 from lft.adapters.store.manifest import STACKS, Manifest, Parent
 from lft.adapters.store.marks import signatures, tag, tags
+from lft.adapters.store.restack import restacked
 from lft.adapters.store.versions import Stored, by_digest
 from lft.base.attach import WEIGHTS
 from lft.base.binding import BINDING_FILE
@@ -105,27 +107,34 @@ def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehe
         rehearsal: store nothing.
 
     Raises:
-        InputError: its base has no name elsewhere, a file holds a path or a key, or a blob is missing or damaged.
+        InputError: its base has no name elsewhere, a file holds a path or a key, a blob is missing or damaged, or it is
+            a stack and one of its adapters is on no hub.
         MachineError: the disk is full.
     """
-    if stored.manifest.kind in STACKS:
+    folder, parents = lease.folder / "push", _parents_as_pushed(lease.store, stored.manifest)
+    lacking = tuple(
+        str(by_digest(lease.store, one.digest)) for one in parents if one.digest and not _is_pushed(lease.store, one)
+    )
+    if lacking and stored.manifest.kind in STACKS:
         raise InputError(
-            f"{stored} is a {stored.manifest.kind}, which has no tensors: the hub's tools could not load it",
-            fix="push its adapters, or export it as one adapter (lft adapters export --to peft) and push that",
+            f"{stored} is made of {', '.join(lacking)}, which is on no hub: nobody else could use the stack",
+            fix=f"lft adapters push {lacking[0]} USER/NAME, then push the stack again",
         )
-    folder = lease.folder / "push"
     files, run = _checked_out(lease.store, stored.manifest, folder)
-    made = _cleaned(lease.store, files, base)
+    made = _cleaned(lease.store, files, base, _places(stored.manifest, parents))
     made += _without_paths(run)
     if files.pop(CARD, None):
         made.append(Change(CARD, "the text", "its maker's", "the card that is written now"))
-    version, parents = stored, _parents_as_pushed(lease.store, stored.manifest)
+    version = stored
     same = not is_local(stored.manifest.base.id) and parents == stored.manifest.lineage.parents
     if not rehearsal and (made or not same):
-        version = _as_version(lease.store, folder / "adapter", stored.manifest, run, base, parents)
+        version = _as_version(lease, folder / "adapter", stored.manifest, run, base, parents)
     said = _card(lease.store, version, ref, {**files, **run}, rehearsal=rehearsal)
     write_text(folder / CARD, said)
     everything = {**files, **run, CARD: folder / CARD}
+    if parents:
+        write_text(folder / PARENTS, parents_text(lease.store, parents))
+        everything[PARENTS] = folder / PARENTS
     if not rehearsal:
         write_text(folder / RECORD, version.manifest.text)
         everything[RECORD] = folder / RECORD
@@ -134,10 +143,7 @@ def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehe
         everything[SIGNATURE_FILE] = folder / SIGNATURE_FILE
     require_clean(everything, (Path.home(), lease.store.root))
     uploads = tuple(Upload(name, path, path.stat().st_size, sha256(path)) for name, path in sorted(everything.items()))
-    lacking = [
-        str(by_digest(lease.store, one.digest)) for one in parents if one.digest and not _is_pushed(lease.store, one)
-    ]
-    return Prepared(version, uploads, tuple(made), said, tuple(lacking))
+    return Prepared(version, uploads, tuple(made), said, lacking)
 
 
 def push(lease: Lease, prepared: Prepared, target: Target, notify: Notify) -> Pushed:
@@ -192,9 +198,14 @@ def _checked_out(store: Store, manifest: Manifest, folder: Path) -> tuple[dict[s
     return found["adapter"], found["run"]
 
 
-def _cleaned(store: Store, files: Mapping[str, Path], base: str | None) -> list[Change]:
+def _places(manifest: Manifest, parents: Sequence[Parent]) -> Mapping[str, str]:
+    """Where a stack's parts lie, by their identities: beside it, in folders named by their manifests' digests."""
+    return {one.weights: f"../{one.digest}" for one in parents} if manifest.kind in STACKS else {}
+
+
+def _cleaned(store: Store, files: Mapping[str, Path], base: str | None, places: Mapping[str, str]) -> list[Change]:
     made = []
-    for name, content in cleaned(files, base, lambda weights: _known_as(store, weights)).items():
+    for name, content in cleaned(files, base, lambda one: places.get(one) or _known_as(store, one)).items():
         made += changes(name, read_json(files[name]), content)
         write_clean(content, files[name])
     return made
@@ -236,7 +247,7 @@ def _is_pushed(store: Store, parent: Parent) -> bool:
 
 
 def _as_version(
-    store: Store,
+    lease: Lease,
     folder: Path,
     manifest: Manifest,
     run: Mapping[str, Path],
@@ -244,6 +255,9 @@ def _as_version(
     parents: tuple[Parent, ...],
 ) -> Stored:
     """The version that these files are; made where they are not the one that they were made of."""
+    if manifest.kind in STACKS:
+        pairs = zip(manifest.lineage.parents, parents, strict=True)
+        return restacked(lease, folder, manifest, {str(old.digest): str(new.digest) for old, new in pairs})[0]
     (folder / CARD).unlink(missing_ok=True)
     training = manifest.lineage.training
     record = None
@@ -260,7 +274,7 @@ def _as_version(
         merge=manifest.merge,
         parents=parents,
     )
-    return add_adapter(store, folder, origin).stored
+    return add_adapter(lease.store, folder, origin).stored
 
 
 def _card(store: Store, version: Stored, ref: HubRef, files: Mapping[str, Path], *, rehearsal: bool) -> str:
@@ -271,6 +285,7 @@ def _card(store: Store, version: Stored, ref: HubRef, files: Mapping[str, Path],
         base = replace(base, id=said["base"], revision=said["revision"])
     recipe = files["recipe.yaml"].read_text(encoding="utf-8") if "recipe.yaml" in files else None
     below = [one for one in manifest.lineage.parents if one.role == "below"]
+    parts = manifest.lineage.parents if manifest.kind in STACKS else ()
     return model_card(
         CardFacts(
             ref.repo,
@@ -281,8 +296,14 @@ def _card(store: Store, version: Stored, ref: HubRef, files: Mapping[str, Path],
             recipe,
             {name: sha256(path) for name, path in files.items()},
             tuple(_known_as(store, one.weights) + (f" x {one.weight}" if one.weight else "") for one in below),
+            tuple(_part(store, one) for one in parts),
         )
     )
+
+
+def _part(store: Store, part: Parent) -> Part:
+    stored = by_digest(store, str(part.digest))
+    return Part(part.weight or "1", str(stored), hub_of(tags(store, stored.manifest)) or "")
 
 
 def _opened(api: Any, target: Target, notify: Notify) -> Any:
@@ -308,7 +329,7 @@ def _stale(prepared: Prepared, before: Any) -> tuple[str, ...]:
     """Files of an earlier adapter that would be taken for files of this one."""
     there = {str(one.rfilename) for one in before.siblings or ()}
     ours = {one.name for one in prepared.uploads}
-    return tuple(sorted((there & {*KNOWN, RECORD, *RUN_FILES, SIGNATURE_FILE}) - ours - set(_KEPT)))
+    return tuple(sorted((there & {*KNOWN, RECORD, PARENTS, *RUN_FILES, SIGNATURE_FILE}) - ours - set(_KEPT)))
 
 
 def _commit(api: Any, prepared: Prepared, target: Target, before: Any, stale: tuple[str, ...]) -> Any:

@@ -12,12 +12,16 @@ from pathlib import Path
 from lft.adapters.adapter import Adapter, open_adapter
 from lft.adapters.hub_fetch import RECORD, RUN_FILES
 from lft.adapters.store import blobs
+from lft.adapters.store.checkout import materialise
 from lft.adapters.store.facts import base_of, lora_of, tokenizer_of
+from lft.adapters.store.index import with_weights
 from lft.adapters.store.layout import Store
 from lft.adapters.store.leases import Lease
-from lft.adapters.store.manifest import Manifest, read_manifest
+from lft.adapters.store.manifest import Manifest, Parent, read_manifest
+from lft.adapters.store.restack import require_whole_stack, restacked
 from lft.adapters.store.versions import Stored, publish
 from lft.adapters.tensors import require_finite
+from lft.base.binding import Binding
 from lft.base.files import Notify
 from lft.errors import InputError
 from lft.files import sha256
@@ -56,6 +60,45 @@ def published_as_recorded(
     return None
 
 
+def published_stack(lease: Lease, folder: Path, record: Path, name: str) -> tuple[Stored, bool]:
+    """Store a stack that was pushed: as the very version, where its parts here are the very versions that it names.
+
+    Args:
+        lease: of the caller.
+        folder: the stack's files.
+        record: folder of the record.
+        name: ``ns/name`` that it is to have.
+
+    Returns:
+        The version and whether it is new.
+
+    Raises:
+        InputError: its record is damaged or says something else than its files, or a part is not in the registry.
+    """
+    manifest, binding = read_manifest((record / RECORD).read_bytes(), RECORD), Binding.load(folder)
+    require_whole_stack(manifest, binding)
+    changed = [file.path for file in manifest.files if not _is(folder / file.path, file.sha256)]
+    if changed:
+        raise InputError(f"{', '.join(changed)} changed on the hub since it was pushed", fix="tell its owner")
+    digests = {one.digest: _digest_here(lease.store, one) for one in manifest.lineage.parents if one.digest}
+    parts = [open_adapter(materialise(lease.store, digest)) for digest in digests.values()]
+    whole = replace(parts[-1], folder=folder, binding=binding, rows=tuple(rows for one in parts for rows in one.rows))
+    odd = [one for one in parts if one.binding is None or one.binding.weights != binding.weights]
+    base = base_of(whole) if manifest.format > 1 else replace(base_of(whole), architecture=None)
+    if odd or (base, tokenizer_of(whole)) != (manifest.base, manifest.tokenizer):
+        raise InputError("its record says something else than its files and its parts", fix="tell its owner")
+    if manifest.name == name and all(old == new for old, new in digests.items()):
+        return _published(lease, folder, record, manifest)
+    return restacked(lease, folder, replace(manifest, name=name), digests)
+
+
+def _digest_here(store: Store, part: Parent) -> str:
+    """The version of a part that is meant, else another of the same adapter."""
+    if part.digest and store.blob(part.digest).is_file():
+        return part.digest
+    return with_weights(store, part.weights)[0][0]
+
+
 def _why_not(store: Store, adapter: Adapter, manifest: Manifest, record: Path, name: str) -> str | None:
     """Why a record cannot be used; None where it can."""
     if manifest.name != name:
@@ -66,9 +109,12 @@ def _why_not(store: Store, adapter: Adapter, manifest: Manifest, record: Path, n
     if _run_files(manifest, record) is None:
         return "the run's files changed on the hub since"
     base = base_of(adapter)
+    if manifest.format == 1:
+        base = replace(base, architecture=None)
     said = manifest.base if base.id else replace(manifest.base, id="")
-    facts = (base, tokenizer_of(adapter), lora_of(adapter), adapter.configuration.variant)
-    if facts != (said, manifest.tokenizer, manifest.lora, manifest.method):
+    known = adapter.digest if manifest.format > 1 else None
+    facts = (base, tokenizer_of(adapter), lora_of(adapter), adapter.configuration.variant, known)
+    if facts != (said, manifest.tokenizer, manifest.lora, manifest.method, manifest.identity):
         return "its record says something else than its files"
     missing = [one for one in manifest.parents if not store.blob(one).is_file()]
     if missing:

@@ -134,20 +134,7 @@ def _shares(terms: Sequence[Term], sources: Mapping[str, Source], method: Method
     if method.form == "peft":
         return shares
     shares.sort(key=lambda share: (share.source.digest, str(written_weight(share.weight))))
-    _require_told_apart(shares)
     return _joined(shares) if method.linear else shares
-
-
-def _require_told_apart(shares: Sequence[_Share]) -> None:
-    """The digest of the weights' file names a source; with another scale in its configuration it is another adapter."""
-    seen: dict[str, Source] = {}
-    for source in (share.source for share in shares):
-        other = seen.setdefault(source.digest, source)
-        if other is not source and content_digest(other.delta) != content_digest(source.delta):
-            raise InputError(
-                f"{other.ref} and {source.ref} hold the same tensors with other scales, and their digest is the same",
-                fix="merge one of them, with a weight that is the sum of what you wanted",
-            )
 
 
 def _joined(shares: Sequence[_Share]) -> list[_Share]:

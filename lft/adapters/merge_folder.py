@@ -11,7 +11,7 @@ import lft
 from lft.adapters.certificate import Certificate
 from lft.adapters.merge import Merged
 from lft.adapters.peft_folder import Named, carried, write_delta
-from lft.adapters.sources import floor
+from lft.adapters.sources import floor, recorded_as
 from lft.adapters.store.index import with_weights
 from lft.adapters.store.layout import Store
 from lft.adapters.store.manifest import Merge, Parent
@@ -119,7 +119,7 @@ def merged_binding(parents: Sequence[Named], method: str, name: str, like: Bindi
     merged = replace(
         first,
         rows=max(one.rows for one in bindings),
-        below=floor(first, {one.adapter.digest for one in parents}),
+        below=floor(first, recorded_as(one.adapter for one in parents)),
         recipe=f"merge:{method}",
         tags={key: tuple(sorted(values)) for key, values in sorted(tags.items())},
         lft=lft.__version__,
@@ -176,7 +176,8 @@ def parent_records(parents: Sequence[Named], certificate: Certificate, store: St
         said = weight if isinstance(weight, str) else canonical(weight)
         found.append(Parent(known[0][0] if known else None, digest, "input", said))
     bindings = [one.adapter.binding for one in parents if one.adapter.binding is not None]
-    for digest, share in sorted({(one.weights, one.share) for binding in bindings for one in floor(binding, weights)}):
+    inputs = recorded_as(one.adapter for one in parents)
+    for digest, share in sorted({(one.weights, one.share) for binding in bindings for one in floor(binding, inputs)}):
         known = with_weights(store, digest)
         found.append(Parent(known[0][0] if known else None, digest, "below", None if share == "1" else share))
     return tuple(sorted(found, key=lambda parent: (parent.role, parent.weights)))

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from lft.adapters.folder import KNOWN
-from lft.adapters.hub_fetch import RECORD, RUN_FILES
+from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES
 from lft.adapters.signature import SIGNATURE_FILE, Signature, read_signature
 from lft.errors import InputError, LftError, MachineError, RecipeError
 from lft.files import sha256
@@ -27,7 +27,7 @@ from lft.files import sha256
 # May lie beside signed files without being signed: cards and records that no number depends on, and what git keeps.
 UNSIGNED: Final = frozenset(
     {name for name, (role, _) in KNOWN.items() if role in ("card", "manifest")}
-    | {RECORD, *RUN_FILES, SIGNATURE_FILE, ".gitattributes", ".gitignore"}
+    | {RECORD, PARENTS, *RUN_FILES, SIGNATURE_FILE, ".gitattributes", ".gitignore"}
 )
 PASSWORD: Final = "LFT_KEY_PASSWORD"
 _CURVES: Final = "secp256r1", "secp384r1", "secp521r1"

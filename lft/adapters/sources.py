@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from lft.adapters.adapter import Adapter, open_adapter, require_additive
+from lft.adapters.adapter import Adapter, require_additive
 from lft.adapters.algebra.peft import PeftAdapter, read_peft
 from lft.adapters.deltas import Base, Delta, read_delta
 from lft.base.binding import Below, Binding
@@ -17,7 +16,8 @@ from lft.errors import InputError
 class Source:
     """An adapter ready to be merged.
 
-    ``ref`` is what messages call it, ``digest`` what certificates do (and what makes its random numbers its own).
+    ``ref`` is what messages call it, ``digest`` its identity, what certificates call it (and what makes its random
+    numbers its own); ``weights`` the sha256 of its tensors, by which older adapters name it.
     ``peft`` gives it as PEFT holds it, for ``compat`` methods; ``named`` is the base that its configuration names.
     """
 
@@ -27,6 +27,7 @@ class Source:
     binding: Binding | None = None
     peft: Callable[[], PeftAdapter] | None = None
     named: str | None = None
+    weights: str = ""
 
 
 def source_of(ref: str, adapter: Adapter, base: Base | None = None) -> Source:
@@ -43,12 +44,8 @@ def source_of(ref: str, adapter: Adapter, base: Base | None = None) -> Source:
     require_additive(adapter)
     delta = read_delta(adapter, base)
     base_name = adapter.configuration.base
-    return Source(ref, adapter.digest, delta, adapter.binding, lambda: read_peft(adapter), base_name)
-
-
-def source_of_folder(ref: str, folder: Path, base: Base | None = None) -> Source:
-    """A source from an adapter's folder. Raises InputError as ``open_adapter`` and ``source_of`` do."""
-    return source_of(ref, open_adapter(folder), base)
+    known = adapter.identity
+    return Source(ref, known.digest, delta, adapter.binding, lambda: read_peft(adapter), base_name, known.weights)
 
 
 def require_same_base(sources: Sequence[Source]) -> tuple[str, ...]:
@@ -66,11 +63,11 @@ def require_same_base(sources: Sequence[Source]) -> tuple[str, ...]:
         _require_one_name(sources)
         return ()
     first, known = bound[0]
-    inputs = {source.digest for source in sources}
+    inputs = {name for source in sources for name in (source.digest, source.weights)}
     if free:
         raise InputError(
             f"{first} is bound to {known.base} and {', '.join(free)} to no base: nothing shows that they go together",
-            fix="add the foreign adapter with its base first (lft adapters add --base), then merge",
+            fix="bind it first: lft adapters merge FOREIGN --base BASE --name you/name",
         )
     for ref, binding in bound[1:]:
         odd = [what for what in ("weights", "tokenizer") if getattr(binding, what) != getattr(known, what)]
@@ -94,6 +91,12 @@ def _require_one_name(sources: Sequence[Source]) -> None:
     if len(named) > 1:
         said = ", ".join(f"{ref} on {name}" for name, ref in sorted(named.items()))
         raise InputError(f"they were trained on different bases: {said}", fix="merge adapters of one base")
+
+
+def recorded_as(adapters: Iterable[Adapter]) -> frozenset[str]:
+    """All that these adapters are called where they lie below others: identities, in older files sha256 of weights."""
+    found = [adapter.identity for adapter in adapters]
+    return frozenset(name for one in found for name in (one.digest, one.weights))
 
 
 def floor(binding: Binding, inputs: Collection[str]) -> tuple[Below, ...]:

@@ -25,7 +25,8 @@ from lft.adapters.deltas import Delta, Factors, OnDemand, Rows, read_delta
 from lft.adapters.folder import KNOWN, Files
 from lft.adapters.replaced import Owner, RowsOwner, merge_rows, merge_whole
 from lft.base.attach import Find, recorded_adapters, recorded_folder
-from lft.base.binding import BINDING_FILE, Below, Binding
+from lft.base.binding import Below, Binding
+from lft.base.binding import is_stack as is_stack
 from lft.base.fingerprint import Fingerprint
 from lft.errors import InputError
 from lft.files import require_whole
@@ -149,7 +150,7 @@ def with_below(adapter: Adapter, base: Path, identity: Fingerprint, find: Find) 
         adapter: the highest one, or a stack (``open_stack``), which adds nothing of its own.
         base: the base's folder.
         identity: the base's fingerprint.
-        find: the folder of an adapter by the sha256 of its weights, for one below that is not where it was.
+        find: the folder of an adapter by its identity, for one below that is not where it was.
 
     Raises:
         InputError: one below is gone or changed, or one of them is no sum.
@@ -177,11 +178,6 @@ def open_stack(folder: Path, find: Find) -> Adapter:
     top = open_adapter(recorded_folder(binding.below[-1], folder, find))
     used = {path.name: path for path in sorted(folder.iterdir()) if path.name in KNOWN}
     return Adapter(folder, top.configuration, binding, (), (), (), (), Files(folder, used, ()))
-
-
-def is_stack(folder: Path) -> bool:
-    """Whether a folder holds a stack of adapters, and no tensors of its own."""
-    return (folder / BINDING_FILE).is_file() and bool(Binding.load(folder).stack)
 
 
 def parts_in(stack: Adapter, find: Find) -> tuple[Adapter, ...]:

@@ -3,13 +3,14 @@
 stack   0.7*de + 0.3*recipes     the order means nothing: any order of the same parts is the same file, bit for bit
 chain   de, then recipes         language below task: rows of tokens are the upper one's
 
-On the disk a stack is a folder without tensors: ``lft.json`` names the parts by the sha256 of their weights (and by
-where they are: in a registry beside it), and prompt format and tokenizer are those that all parts share.
+On the disk a stack is a folder without tensors: ``lft.json`` names the parts by their identities (and by where they
+are: in a registry beside it), and prompt format and tokenizer are those that all parts share.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -24,10 +25,9 @@ from lft.adapters.expression import parse_expression
 from lft.adapters.merge_folder import carried_files, merged_binding
 from lft.adapters.peft_folder import Named
 from lft.adapters.sources import Source, require_same_base
-from lft.adapters.stack import is_stack
 from lft.adapters.weights import plus
 from lft.base.attach import Find, recorded_folder
-from lft.base.binding import Below, Binding
+from lft.base.binding import Below, Binding, is_stack
 from lft.base.rows import row_factor
 from lft.base.shares import layer_ranges, written_layers
 from lft.errors import InputError, RecipeError
@@ -66,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where adapters are found: ``folder_of`` what was written, ``find`` by the weights; ``checkouts`` are named by
+    """Where adapters are found: ``folder_of`` what was written, ``find`` by identity; ``checkouts`` are named by
     their manifests' digests, and ``label`` turns such a digest into a name for people."""
 
     folder_of: Callable[[str], Path]
@@ -81,7 +81,7 @@ def piece_of(written: str) -> Piece:
     Raises:
         RecipeError: a weight or layers cannot be read.
     """
-    if written.strip() and Path(written).expanduser().is_dir():
+    if written.strip() and Path(os.path.expanduser(written)).is_dir():
         return Piece(written)
     found = _PIECE.fullmatch(written.strip())
     if found is None or (found["before"] and found["after"]):
@@ -150,7 +150,7 @@ def _of_stack(piece: Piece, folder: Path, kind: Kind, rows: How, place: Place) -
     made = []
     for below in binding.below:
         adapter = open_adapter(recorded_folder(below, folder, place.find))
-        share = replace(below, weight=_times(piece.weight, below.weight))
+        share = replace(below, weights=adapter.digest, weight=times(piece.weight, below.weight))
         if kind == "stack":
             if binding.stack == "chain" and adapter.rows:
                 raise InputError(
@@ -171,22 +171,22 @@ def _part(ref: str, adapter: Adapter, share: Below, place: Place) -> Part:
     return Part(name, adapter, replace(share, path=path), folder.name if known else None)
 
 
-def _times(one: float, other: float) -> float:
+def times(one: float, other: float) -> float:
     """A product as it is written: 0.1 times 3 makes 0.3."""
     return float(Decimal(repr(float(one))) * Decimal(repr(float(other))))
 
 
 def _summed(found: Iterable[Part]) -> tuple[Part, ...]:
     """In an order of their own, the same adapter once, without those of weight 0."""
-    by_weights: dict[str, Part] = {}
+    by_identity: dict[str, Part] = {}
     for part in found:
-        known = by_weights.setdefault(part.share.weights, part)
+        known = by_identity.setdefault(part.share.weights, part)
         if known is not part:
             if known.share.layers != part.share.layers:
                 raise _twice(part)
             weight = plus(float(known.share.weight), float(part.share.weight))
-            by_weights[part.share.weights] = replace(known, share=replace(known.share, weight=weight))
-    parts = tuple(part for _, part in sorted(by_weights.items()) if part.share.weight != 0)
+            by_identity[part.share.weights] = replace(known, share=replace(known.share, weight=weight))
+    parts = tuple(part for _, part in sorted(by_identity.items()) if part.share.weight != 0)
     if not parts:
         raise RecipeError("nothing is left of this sum", fix="give at least one adapter a weight other than 0")
     return parts
@@ -226,21 +226,22 @@ def _require_plain(part: Part) -> None:
 
 def _require_one_base(parts: Sequence[Part], kind: Kind, find: Find) -> None:
     """A chain brings what lies below its parts; parts of a sum must lie on the same, or it is not said what is."""
-    sources = {part.share.weights: _source(part.ref, part.share.weights, part.adapter) for part in parts}
+    sources = [_source(part.ref, part.adapter) for part in parts]
     for part in parts if kind == "chain" else ():
         for below in part.adapter.binding.below if part.adapter.binding else ():
-            if below.weights not in sources:
+            if not any(below.weights in (one.digest, one.weights) for one in sources):
                 lower = open_adapter(recorded_folder(below, part.adapter.folder, find))
-                sources[below.weights] = _source(f"what lies below {part.ref}", below.weights, lower)
-    if not require_same_base(list(sources.values())):
+                sources.append(_source(f"what lies below {part.ref}", lower))
+    if not require_same_base(sources):
         raise InputError(
             f"nothing says what base {parts[0].ref} belongs to: another program made it",
             fix="stacks take adapters that lft trained or merged; use this one by itself, with its base",
         )
 
 
-def _source(ref: str, digest: str, adapter: Adapter) -> Source:
-    return Source(ref, digest, Delta({}), adapter.binding)
+def _source(ref: str, adapter: Adapter) -> Source:
+    known = adapter.identity
+    return Source(ref, known.digest, Delta({}), adapter.binding, weights=known.weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

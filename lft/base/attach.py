@@ -15,20 +15,21 @@ from typing import Any
 
 from lft.base.binding import Below, Binding
 from lft.base.fingerprint import Fingerprint
+from lft.base.identity import WEIGHTS as WEIGHTS
+from lft.base.identity import Identity, identity
 from lft.base.places import folder_name
 from lft.base.rows import Rows, put_rows
 from lft.errors import InputError
-from lft.files import require_whole, sha256
+from lft.files import require_whole
 
-WEIGHTS = "adapter_model.safetensors"
 TRAINED = "default"  # PEFT's name for the one adapter of a model
 _ROWS = ".token_adapter.trainable_tokens_delta"
 _WHOLE = Below("", "")
 Find = Callable[[str], Path | None]
-"""The folder of an adapter by the sha256 of its weights (a registry); None where it is not known."""
+"""The folder of an adapter by its identity (a registry); None where it is not known."""
 
 
-def nowhere(weights: str) -> Path | None:  # noqa: ARG001
+def nowhere(adapter: str) -> Path | None:  # noqa: ARG001
     """No registry at hand."""
     return None
 
@@ -39,13 +40,18 @@ class Lower:
 
     folder: Path
     binding: Binding
-    digest: str
+    identity: Identity
     share: Below = _WHOLE
 
     @property
     def name(self) -> str:
         """What others may call it: the name it was trained under, else that of its folder."""
         return folder_name(self.binding.name or self.folder)
+
+    @property
+    def digest(self) -> str:
+        """The adapter's identity."""
+        return self.identity.digest
 
     def record(self) -> Below:
         """What the adapter above writes down about it."""
@@ -58,7 +64,7 @@ def adapter_folder(written: str | Path) -> Path:
     Raises:
         InputError: there is no adapter.
     """
-    folder = Path(written).expanduser()
+    folder = Path(os.path.expanduser(written))  # Path.expanduser fails for a user that is not there
     if (folder / "adapter").is_dir():
         return folder / "adapter"
     if not folder.is_dir() or (folder / "recipe.yaml").is_file():
@@ -67,36 +73,36 @@ def adapter_folder(written: str | Path) -> Path:
     return folder
 
 
-def lower_adapters(written: Sequence[str | Path], identity: Fingerprint, find: Find = nowhere) -> tuple[Lower, ...]:
+def lower_adapters(written: Sequence[str | Path], base: Fingerprint, find: Find = nowhere) -> tuple[Lower, ...]:
     """The adapters of ``method.on_top_of``, each after those that it was itself trained on.
 
     Args:
         written: folders of adapters, stacks or runs, lowest first.
-        identity: fingerprint of the base.
-        find: asked by the sha256 of the weights for one below them that is not where it was.
+        base: fingerprint of the base.
+        find: asked by its identity for one below them that is not where it was.
 
     Raises:
         InputError: one is not whole, was made on another base, is not what it was, or cannot lie under another.
     """
-    found = _Collected(identity, find)
+    found = _Collected(base, find)
     for path in written:
         found.ask(adapter_folder(path))
     return tuple(found.lowers.values())
 
 
-def recorded_adapters(binding: Binding, identity: Fingerprint, where: Path, find: Find = nowhere) -> tuple[Lower, ...]:
+def recorded_adapters(binding: Binding, base: Fingerprint, where: Path, find: Find = nowhere) -> tuple[Lower, ...]:
     """The adapters that an adapter was trained on, or that a stack is made of, as it recorded them.
 
     Args:
         binding: of the adapter or stack.
-        identity: fingerprint of the base.
+        base: fingerprint of the base.
         where: its folder.
-        find: asked by the sha256 of the weights for one that is not where it was.
+        find: asked by its identity for one that is not where it was.
 
     Raises:
         InputError: one is gone or changed.
     """
-    found = _Collected(identity, find)
+    found = _Collected(base, find)
     found.recorded(binding.below, where, asked=True)
     return tuple(found.lowers.values())
 
@@ -118,9 +124,9 @@ def recorded_folder(below: Below, where: Path, find: Find) -> Path:
 
 @dataclass(slots=True)
 class _Collected:
-    """Adapters by the sha256 of their weights, lowest first; ``implied`` are those that nobody asked for by name."""
+    """Adapters by their identity, lowest first; ``implied`` are those that nobody asked for by name."""
 
-    identity: Fingerprint
+    base: Fingerprint
     find: Find
     lowers: dict[str, Lower] = field(default_factory=dict)
     implied: set[str] = field(default_factory=set)
@@ -132,7 +138,7 @@ class _Collected:
             self.one(folder, _WHOLE, asked=True)
             return
         require_whole(folder, "the stack")
-        binding.require(self.identity, where=str(folder))
+        binding.require(self.base, where=str(folder))
         self.recorded(binding.below, folder, asked=True)
 
     def recorded(self, belows: Sequence[Below], where: Path, *, asked: bool) -> None:
@@ -140,29 +146,30 @@ class _Collected:
         before = max((one.share.sum for one in self.lowers.values()), default=0)
         for below in belows:
             share = replace(below, sum=below.sum + before) if below.sum else below
-            known = self.lowers.get(below.weights)
+            known = next((one for one in self.lowers.values() if one.identity.is_meant(below.weights)), None)
             if known is None or asked:
                 self.one(recorded_folder(below, where, self.find), share, asked=asked)
-            elif below.weights in self.implied and not _alike(known.share, share):
+            elif known.digest in self.implied and not _alike(known.share, share):
                 raise self.torn(known, share)
 
     def one(self, folder: Path, share: Below, *, asked: bool) -> None:
         """One adapter after those that it was trained on."""
         binding = Binding.load(folder)
         require_whole(folder, "the adapter below")
-        binding.require(self.identity, where=str(folder))
+        binding.require(self.base, where=str(folder))
         self.recorded(binding.below, folder, asked=False)
-        there = sha256(folder / WEIGHTS)
-        if share.weights not in ("", there):
+        found = identity(folder)
+        there = found.digest
+        if share.weights and not found.is_meant(share.weights):
             raise InputError(
-                f"it changed since another adapter was trained on top of it ({share.weights[:12]} wanted, "
-                f"{there[:12]} found)",
+                f"it changed since another adapter was trained on top of it, in its tensors or in what its "
+                f"configuration makes of them ({share.weights[:12]} wanted, {there[:12]} found)",
                 where=str(folder),
                 fix="put back the adapter as it was, or train the upper one again",
             )
         known = self.lowers.get(there)
         if known is None or (asked and there in self.implied):
-            self.lowers[there] = Lower(folder, binding, there, share)
+            self.lowers[there] = Lower(folder, binding, found, share)
         elif not _alike(known.share, share):
             raise self.torn(known, share)
         (self.implied.discard if asked else self.implied.add)(there)

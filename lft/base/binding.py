@@ -17,7 +17,8 @@ from lft.errors import InputError, RecipeError
 from lft.files import write_text
 
 BINDING_FILE = "lft.json"
-FORMAT = 3
+FORMAT = 4
+BY_IDENTITY = 4  # the first format in which adapters below are named by identity, not by their weights alone
 # What format 1 did not have yet, with the values that it meant.
 _SINCE_2: dict[str, Any] = {
     "below": (),
@@ -32,8 +33,10 @@ _SINCE_3: dict[str, Any] = {"stack": ""}
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """An adapter under another: the sha256 of its weights, and ``path``: its name for people (./name), in a registry's
-    stack the folder beside it.
+    """An adapter under another: what it was, and ``path``: its name for people (./name), in a registry's stack the
+    folder beside it.
+
+    ``weights`` is its identity (``lft.base.identity``); in formats 1 to 3 it was the sha256 of its tensors alone.
 
     What it adds is multiplied with ``weight`` in its ``layers`` ("0-11,16"; empty for all). ``sum`` numbers the
     weighted sum that it is part of, 0 for none: of a sum the rows of tokens are summed too, as the weights say where
@@ -154,6 +157,11 @@ class Binding:
     @property
     def _same_base(self) -> str:
         return f"use {self.base}{'@' + self.revision if self.revision else ''} as it was at training"
+
+
+def is_stack(folder: Path) -> bool:
+    """Whether a folder holds a stack of adapters, and no tensors of its own."""
+    return (folder / BINDING_FILE).is_file() and bool(Binding.load(folder).stack)
 
 
 def _below(saved: Any, folder: Path) -> tuple[Below, ...]:

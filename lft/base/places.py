@@ -2,7 +2,7 @@
 
     lft.json        what it belongs to by content, and a name for people: hub id, package://name, ./folder's own name
     recipe.yaml     of the run that the adapter lies in: where the base was
-    CACHE/places/   where a base (by the fingerprint of its weights) or an adapter (by the sha256 of its) was last seen
+    CACHE/places/   where a base (by the fingerprint of its weights) or an adapter (by its identity) was last seen
 
 Whatever is found so is compared by content before it is used.
 """
@@ -55,7 +55,7 @@ def _note(cache: Path, digest: str) -> Path:
 
 def or_remembered(find: Find, cache: Path) -> Find:
     """A way to find adapters that asks ``find`` first (a registry), then what is remembered."""
-    return lambda weights: find(weights) or remembered(cache, weights)
+    return lambda adapter: find(adapter) or remembered(cache, adapter)
 
 
 def recorded_base(binding: Binding, where: Path, cache: Path) -> tuple[str, str | None]:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lft.cli.adapters_common import WIDTH, JsonOption, amount, few, folder_of, opened, printable, tags_given
+from lft.cli.adapters_common import (
+    WIDTH,
+    JsonOption,
+    amount,
+    few,
+    folder_of,
+    opened,
+    printable,
+    tags_given,
+    version_of,
+)
 from lft.cli.adapters_export import export
 from lft.cli.adapters_hub import pull, push
 from lft.cli.adapters_merge import TakesExpression, advise, merge
@@ -74,16 +84,20 @@ def add(
         print(f"left out, as not part of an adapter: {few(added.ignored)}")
     for parent in added.unknown_parents:
         print(
-            f"it lies on an adapter that is not in the registry (weights {parent.weights[:12]}):\n"
+            f"it lies on an adapter that is not in the registry ({parent.weights[:12]}):\n"
             "  add that one first, then this one again, so that the two stay together"
         )
 
 
 def _say_added(stored: Stored, new: bool, alias: str | None) -> None:
+    from lft.adapters.store.lookup import meant_instead
+
     what = "added" if new else "was there already"
     print(f"{stored}: {what} ({amount(stored.manifest.size)}, sha256:{stored.digest[:12]})")
     if alias:
         print(f"{stored.manifest.name}@{alias} points to it")
+    if other := meant_instead(opened(), stored):
+        print(other)
     print(f'  lft adapters show {stored}\n  lft generate --adapter {stored} "your instruction"')
 
 
@@ -316,22 +330,32 @@ def verify(
     identity: IdentityOption = None,
     issuer: IssuerOption = None,
 ) -> None:
-    """Check the files of an adapter, who signed them, and whether it belongs on a base."""
+    """Check the files of an adapter, who signed them, and whether it belongs on a base; of a stack each of its own."""
     from lft.adapters.fit import BaseSide
     from lft.adapters.store.checkout import finder
+    from lft.base.binding import is_stack
     from lft.base.places import or_remembered
     from lft.base.resolve import named_base, resolve_base
-    from lft.cli.adapters_sign import check_signatures
+    from lft.cli.adapters_sign import check_signatures, policy_of
     from lft.cli.adapters_verify import verify as check
+    from lft.cli.adapters_verify import verify_stack
     from lft.cli.common import cache_folder
 
-    store, side = opened(), None
+    store, side, wanted = opened(), None, policy_of(policy, key, identity, issuer)
     folder = folder_of(adapter, store)
-    check_signatures(folder, store, policy, key, identity, issuer)
+    check_signatures(folder, store, wanted)
     if base is not None:
         ref = resolve_base(named_base(base), cache_folder(), typer.echo)
         side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
-    check(folder, side, allow_mismatch, cache_folder(), or_remembered(finder(store), cache_folder()))
+
+    def name_of(place: Path) -> str:
+        return str(version_of(place, store) or place)
+
+    find = or_remembered(finder(store), cache_folder())
+    if is_stack(folder):
+        verify_stack(folder, side, allow_mismatch, cache_folder(), find, name_of(folder), name_of)
+    else:
+        check(folder, side, allow_mismatch, cache_folder(), find, name_of(folder))
 
 
 app.command(cls=TakesExpression)(merge)

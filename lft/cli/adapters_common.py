@@ -13,9 +13,17 @@ from lft.cli.common import registry_folder
 
 if TYPE_CHECKING:
     from lft.adapters.store.layout import Store
+    from lft.adapters.store.lockfile import Lock
+    from lft.adapters.store.versions import Stored
 
 WIDTH: Final = 80
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+LockedOption = Annotated[
+    bool, typer.Option("--locked", help="take names only as adapters/lft.lock pins them (lft adapters lock)")
+]
+LockFileOption = Annotated[
+    Path | None, typer.Option("--lock-file", metavar="FILE", help="as --locked, with another lock file")
+]
 
 
 def opened() -> Store:
@@ -25,15 +33,35 @@ def opened() -> Store:
     return open_store(registry_folder())
 
 
-def folder_of(written: str, store: Store) -> Path:
+def folder_of(written: str, store: Store, lock: Lock | None = None) -> Path:
     """The folder of whatever is written where an adapter is asked for: a folder, a name, or the hub's user/name.
 
+    With a lock it is what that pins, and nothing else.
+
     Raises:
-        InputError: there is none of these, or the adapter is refused.
+        InputError: there is none of these, it is not locked, or the adapter is refused.
     """
     from lft.adapters.hub import adapter_folder_from
 
-    return adapter_folder_from(written, store, lambda text: typer.echo(text, err=True))
+    return adapter_folder_from(written, store, lambda text: typer.echo(text, err=True), lock)
+
+
+def version_of(folder: Path, store: Store) -> Stored | None:
+    """The version that a checkout is of; None for a folder that is none."""
+    from lft.adapters.store.versions import by_digest
+
+    return by_digest(store, folder.name) if folder.resolve().parent == store.checkouts.resolve() else None
+
+
+def lock_of(locked: bool, file: Path | None) -> Lock | None:
+    """What ``--locked`` and ``--lock-file`` ask for: a lock, or none.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    from lft.adapters.store.lockfile import LOCK_FILE, read_lock
+
+    return read_lock(file or Path(LOCK_FILE)) if locked or file else None
 
 
 def printable(text: str) -> str:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lft.cli.adapters_common import amount, folder_of
+from lft.cli.adapters_common import LockedOption, LockFileOption, amount, folder_of, lock_of
 from lft.cli.adapters_common import opened as registry
-from lft.cli.adapters_merge import BaseOfOption, FilesOption, SettingsArgument, Whose, plan_of
+from lft.cli.adapters_merge import BaseOfOption, FilesOption, SettingsArgument, Whose, is_merge, plan_of
+from lft.cli.adapters_sign import (
+    IdentityOption,
+    IssuerOption,
+    KeyOption,
+    Policy,
+    PolicyOption,
+    check_signatures,
+    policy_of,
+)
 from lft.cli.common import cache_folder, quiet_libraries
 
 if TYPE_CHECKING:
     from lft.adapters.export.edits import Seen
     from lft.adapters.export.merged import Merged
     from lft.adapters.export.ollama import Modelfile, Said
-    from lft.adapters.export.opened import Opened
+    from lft.adapters.export.opened import Opened, Place
+    from lft.adapters.store.layout import Store
+    from lft.adapters.store.lockfile import Lock
 
 FORMS: Final = ("merged", "peft", "gguf", "gguf-lora", "ollama", "vllm", "sglang", "diff")
 MERGES: Final = ("merged", "gguf", "ollama", "diff")
@@ -30,12 +40,15 @@ _WORTH_TELLING: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody typed: an adapter or a merge, in which form, and where to."""
+    """What somebody typed: an adapter or a merge, in which form, and where to; only what the lock pins (where there is
+    one) and what is signed as the policy says is taken."""
 
     written: str
     settings: list[str]
     to: str
     out: Path
+    lock: Lock | None
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +86,12 @@ def export(
     ] = None,
     files_of: FilesOption = None,
     base_of: BaseOfOption = None,
+    locked: LockedOption = False,
+    lock_file: LockFileOption = None,
+    policy: PolicyOption = None,
+    key: KeyOption = None,
+    identity: IdentityOption = None,
+    issuer: IssuerOption = None,
 ) -> None:
     """Write an adapter, with all that it was trained upon, in the form that its user reads.
 
@@ -88,16 +107,21 @@ def export(
     _require_meant(to, base_gguf, merge_base)
     quiet_libraries()
     code, allow = _dtype(dtype), level_of(allow_mismatch) if allow_mismatch is not None else None
+    wanted = policy_of(policy, key, identity, issuer)
+    asked = Asked(adapter, settings or [], to, out, lock_of(locked, lock_file), wanted)
     require_new(out)
     sweep_drafts(out.absolute())
-    asked = Asked(adapter, settings or [], to, out)
     whole = _compressed(_opened(asked, base, allow, Whose(files_of, base_of)), rank)
     merges = to in MERGES and (to != "ollama" or base_gguf is None)
-    writing = Writing(code, workers, _seen(whole, merge_base) if merges else None)
+    _write(whole, asked, Writing(code, workers, _seen(whole, merge_base) if merges else None), base_gguf)
+
+
+def _write(whole: Opened, asked: Asked, writing: Writing, base_gguf: str | None) -> None:
+    to, out = asked.to, asked.out
     if to == "merged":
         _show_merged(_merged(whole, out, writing), out)
     elif to == "gguf-lora":
-        _gguf_lora(whole, out, code, out)
+        _gguf_lora(whole, out, writing.dtype, out)
         typer.echo(f"use it: llama-cli -m BASE.gguf --lora {out}")
     elif to in ("gguf", "diff"):
         _through_merged(whole, out, writing, to)
@@ -119,19 +143,16 @@ def _require_meant(to: str, base_gguf: str | None, merge_base: str | None) -> No
 
 def _opened(asked: Asked, base: str | None, allow: int | None, whose: Whose) -> Opened:
     """An adapter by its name, or a merge that somebody wrote instead of one."""
-    from lft.adapters.export.opened import Place, open_merge, open_written
-    from lft.adapters.store.checkout import finder
-    from lft.base.places import or_remembered
+    from lft.adapters.export.opened import open_merge, open_written
+    from lft.adapters.store.stacks import place_in
+    from lft.adapters.unstack import unstacked
     from lft.errors import RecipeError
 
-    store = registry()
-    find = or_remembered(finder(store), cache_folder())
-    place = Place(lambda text: folder_of(text, store), find, cache_folder(), typer.echo)
-    written, settings = asked.written, asked.settings
-    if not _is_merge(written, settings):
+    store, written, settings = registry(), asked.written, asked.settings
+    if not is_merge(written, settings):
         if whose != Whose(None, None):
             raise RecipeError("--files-of and --base-of choose among the adapters of a merge", fix="leave them out")
-        return open_written(written, base, place, allow)
+        return open_written(written, base, _place(asked, store, [written]), allow)
     if asked.to not in MERGES:
         raise RecipeError(
             f"--to {asked.to} takes an adapter, and this is a merge that was not made one",
@@ -139,14 +160,23 @@ def _opened(asked: Asked, base: str | None, allow: int | None, whose: Whose) -> 
             fix='make it one first: lft adapters merge "..." --name you/name, then export that',
         )
     plan = plan_of(written, settings)
+    place = _place(asked, store, [term.ref for term in plan.inputs])
+    plan = unstacked(plan, place_in(store, place.folder_of, cache_folder()))
     return open_merge(plan, asked.out.stem, base, place, allow, files_of=whose.files, base_of=whose.base)
 
 
-def _is_merge(written: str, settings: list[str]) -> bool:
-    """Whether it is an expression or a file with one; a folder that is there, or a name alone, is an adapter."""
-    if Path(written).expanduser().is_dir():
-        return False
-    return bool(settings) or written.endswith((".yaml", ".yml")) or re.search(r"[\s*+()]", written) is not None
+def _place(asked: Asked, store: Store, refs: Iterable[str]) -> Place:
+    """Where adapters are, once the signatures of those that were written are checked: a stack's covers its parts."""
+    from lft.adapters.export.opened import Place
+    from lft.adapters.store.checkout import finder
+    from lft.base.places import or_remembered
+
+    def folder(written: str) -> Path:
+        return folder_of(written, store, asked.lock)
+
+    for ref in refs:
+        check_signatures(folder(ref), store, asked.policy, typer.echo)
+    return Place(folder, or_remembered(finder(store), cache_folder()), cache_folder(), typer.echo)
 
 
 def _dtype(written: str | None) -> str | None:
@@ -285,17 +315,13 @@ def _peft(opened: Opened, out: Path, to: str) -> None:
     lines = {"vllm": vllm_line, "sglang": sglang_line}
     # Before anything is written: what a server refuses is no export for it.
     line = lines[to](_served(opened), out.absolute(), opened.base.written, opened.stacked.delta) if to in lines else ""
-    typer.echo(f"adapter: {export_peft(opened.stacked, out)} ({amount(_bytes(out))})")
+    typer.echo(f"adapter: {export_peft(opened.stacked, out)} ({amount(sum(p.stat().st_size for p in out.iterdir()))})")
     if line:
         typer.echo(f"serve it:\n  {line}")
 
 
 def _served(opened: Opened) -> str:
     return opened.name.rpartition("/")[2]
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _ollama(opened: Opened, out: Path, writing: Writing, base_gguf: str | None) -> None:

@@ -28,14 +28,15 @@ def pull(
     from lft.adapters.hub import pull as bring
     from lft.adapters.hub_access import hub_ref
 
-    pulled = bring(opened(), hub_ref(repository), _say, name)
+    store = opened()
+    pulled = bring(store, hub_ref(repository), _say, name)
     if as_json:
         _print_json(
             {"version": str(pulled.stored), "digest": pulled.stored.digest, "weights": pulled.stored.manifest.weights}
             | {"commit": pulled.commit, "new": pulled.new, "aliases": list(pulled.aliases)}
         )
     else:
-        _say_pulled(pulled)
+        _say_pulled(store, pulled)
 
 
 def push(
@@ -90,7 +91,9 @@ def _print_json(content: dict[str, object]) -> None:
     print(json.dumps(content, ensure_ascii=False, indent=1))
 
 
-def _say_pulled(pulled: Pulled) -> None:
+def _say_pulled(store: Store, pulled: Pulled) -> None:
+    from lft.adapters.store.lookup import meant_instead
+
     stored = pulled.stored
     what = "added" if pulled.new else "was there already"
     print(
@@ -98,11 +101,11 @@ def _say_pulled(pulled: Pulled) -> None:
     )
     for alias in pulled.aliases:
         print(f"{stored.manifest.name}@{alias} points to it")
+    if other := meant_instead(store, stored):
+        print(other)
     print(f"base: {printable(stored.manifest.base.id) or 'not recorded'}")
     if pulled.left_out:
         print(f"not fetched, as not part of an adapter: {few(pulled.left_out)}")
-    for parent in pulled.unknown_parents:
-        print(f"it was trained on top of an adapter that is not in the registry (weights {parent.weights[:12]})")
     print(f'  lft adapters show {stored}\n  lft generate --adapter {stored} "your instruction"')
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from lft.cli.adapters_common import WIDTH, folder_of, opened, printable
+from lft.cli.adapters_common import WIDTH, LockedOption, LockFileOption, folder_of, lock_of, opened, printable
+from lft.cli.common import cache_folder
 
 if TYPE_CHECKING:
     from lft.adapters.certificate import Certificate
@@ -68,8 +70,12 @@ def merge(
     files_of: FilesOption = None,
     base_of: BaseOfOption = None,
     methods: Annotated[bool, typer.Option("--methods", help="list the methods and what each takes")] = False,
+    locked: LockedOption = False,
+    lock_file: LockFileOption = None,
 ) -> None:
     """Merge adapters of one base into one, by a method that says how exact it is."""
+    from lft.adapters.store.stacks import place_in
+    from lft.adapters.unstack import unstacked
     from lft.errors import RecipeError
 
     if methods:
@@ -81,9 +87,13 @@ def merge(
         raise RecipeError("where to?", fix="give --name namespace/name for the registry, or --out FOLDER")
     if out is not None and out.exists():
         raise RecipeError("it is there already, and nothing is replaced", where=str(out), fix="choose another --out")
-    plan = plan_of(what, settings or [])
-    store = opened()
-    inputs = _inputs([term.ref for term in plan.inputs], base, store)
+    store, lock = opened(), lock_of(locked, lock_file)
+
+    def folder(written: str) -> Path:
+        return folder_of(written, store, lock)
+
+    plan = unstacked(plan_of(what, settings or []), place_in(store, folder, cache_folder()))
+    inputs = _inputs([term.ref for term in plan.inputs], base, store, folder)
     merged = _merged(plan, inputs)
     whose = Whose(files_of, base_of)
     if out is not None:
@@ -103,7 +113,8 @@ def advise(
     from lft.adapters.advice import table
     from lft.adapters.sources import require_same_base
 
-    inputs = _inputs(adapters, base, opened())
+    store = opened()
+    inputs = _inputs(adapters, base, store, lambda text: folder_of(text, store))
     require_same_base(list(inputs.sources.values()))
     _say(table(compared({ref: source.delta for ref, source in inputs.sources.items()})))
 
@@ -120,20 +131,26 @@ def plan_of(what: str, settings: list[str]) -> MergePlan:
     return plan_of_file(Path(what))
 
 
-def _inputs(refs: Sequence[str], base: str | None, store: Store) -> Inputs:
+def is_merge(written: str, settings: list[str]) -> bool:
+    """Whether it is an expression or a file with one; a folder that is there, or a name alone, is an adapter."""
+    if Path(os.path.expanduser(written)).is_dir():
+        return False
+    return bool(settings) or written.endswith((".yaml", ".yml")) or re.search(r"[\s*+()]", written) is not None
+
+
+def _inputs(refs: Sequence[str], base: str | None, store: Store, folder: Callable[[str], Path]) -> Inputs:
     """The adapters; what is not known of one on this base is said."""
     from lft.adapters.fit import remarks
     from lft.adapters.inputs import On, open_inputs
     from lft.adapters.store.checkout import finder
     from lft.base.places import or_remembered
     from lft.base.resolve import named_base, resolve_base
-    from lft.cli.common import cache_folder
 
     on = None
     if base is not None:
         cache = cache_folder()
         on = On(resolve_base(named_base(base), cache, typer.echo), cache, or_remembered(finder(store), cache))
-    found = open_inputs(refs, lambda text: folder_of(text, store), on)
+    found = open_inputs(refs, folder, on)
     for parent, fit in zip(found.parents, found.fits, strict=bool(found.fits)):
         _say(f"{parent.ref}: {line}" for line in remarks(fit))
     return found

@@ -135,6 +135,8 @@ def _base(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "bound to", f"weights {base.weights[:12]}, tokenizer {tokenizer[:12]}, {base.rows:,} embedding rows"
     else:
         yield "bound to", "nothing: another program made it, so that it fits its base is checked by shapes alone"
+    if base.architecture:
+        yield "sizes", base.architecture
     if rounded := base.quantization:
         double = ", double quantization" if rounded.double_quant and rounded.kind != "int8" else ""
         yield "trained on", f"the base in {rounded.kind}{double}"
@@ -222,7 +224,7 @@ def _parent(store: Store, parent: Parent, seen: set[str]) -> Node:
     weight = f" x {parent.weight}" if parent.weight else ""
     role = f"{parent.role}{weight}: "
     if parent.digest is None:
-        return Node(f"{role}an adapter that is not in the registry (weights {parent.weights[:12]})")
+        return Node(f"{role}an adapter that is not in the registry ({parent.weights[:12]})")
     try:
         found = by_digest(store, parent.digest).manifest
     except InputError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lft.cli.adapters_common import WIDTH, counted, opened, printable
+from lft.cli.adapters_common import WIDTH, counted, opened, printable, version_of
 
 if TYPE_CHECKING:
     from lft.adapters.signature import Signature
@@ -78,35 +80,55 @@ def _require_of(made: Signature, stored: Stored) -> None:
         raise InputError(f"{stored} is damaged in the registry, so it was not signed", fix="lft adapters fsck")
 
 
-def check_signatures(
-    folder: Path, store: Store, policy: str | None, key: Path | None, identity: str | None, issuer: str | None
-) -> None:
-    """Do with an adapter's signatures what a policy says, and print what was found.
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is asked of signatures: ``none``, ``warn`` or ``require``, and of whom; see ``policy_of``."""
+
+    word: str = "none"
+    key: Path | None = None
+    identity: str | None = None
+    issuer: str | None = None
+
+
+def policy_of(policy: str | None, key: Path | None, identity: str | None, issuer: str | None) -> Policy:
+    """What ``--policy``, ``--key``, ``--identity`` and ``--issuer`` ask for.
 
     Args:
-        folder: the adapter's; a checkout of the registry stands for its version.
-        store: the registry.
         policy: ``none``, ``warn``, ``require``; None is ``require`` where somebody to trust is named, else ``none``.
         key: the public key to trust; None trusts those in $LFT_HOME/trust.
         identity: a Sigstore identity to trust instead; ``issuer`` belongs to it.
 
     Raises:
+        RecipeError: the options do not fit together.
+    """
+    return Policy(_chosen(policy, key, identity, issuer), key, identity, issuer)
+
+
+def check_signatures(folder: Path, store: Store, policy: Policy, say: Callable[[str], None] = print) -> None:
+    """Do with an adapter's signatures what a policy says, and say what was found.
+
+    Args:
+        folder: the adapter's; a checkout of the registry stands for its version.
+        store: the registry.
+        policy: from ``policy_of``.
+        say: is given lines for people.
+
+    Raises:
         InputError: the policy is ``require``, and no signature of somebody trusted holds.
-        RecipeError: the options do not fit together, or nobody is trusted.
+        RecipeError: nobody is trusted.
         MachineError: a package is missing.
     """
     from lft.errors import LftError
 
-    chosen = _chosen(policy, key, identity, issuer)
-    if chosen == "none":
+    if policy.word == "none":
         return
-    stored = _version_of(folder, store)
+    stored = version_of(folder, store)
     try:
-        _say(_verified(folder, store, stored, _trust(store, key, identity, issuer)), stored)
+        _say(_verified(folder, store, stored, _trust(store, policy)), stored, say)
     except LftError as error:
-        if chosen == "require":
+        if policy.word == "require":
             raise
-        _row("warning", f"{error.where}: {error.what}" if error.where else error.what)
+        say(_row("warning", f"{error.where}: {error.what}" if error.where else error.what))
 
 
 def _chosen(policy: str | None, key: Path | None, identity: str | None, issuer: str | None) -> str:
@@ -124,12 +146,12 @@ def _chosen(policy: str | None, key: Path | None, identity: str | None, issuer: 
     return policy or ("require" if named else "none")
 
 
-def _trust(store: Store, key: Path | None, identity: str | None, issuer: str | None) -> Trust:
+def _trust(store: Store, policy: Policy) -> Trust:
     from lft.adapters.signing import Trust, trusted_keys
 
-    if identity is not None:
-        return Trust((), identity, issuer)
-    return Trust((key,) if key else trusted_keys(store.root.parent / "trust"))
+    if policy.identity is not None:
+        return Trust((), policy.identity, policy.issuer)
+    return Trust((policy.key,) if policy.key else trusted_keys(store.root.parent / "trust"))
 
 
 def _verified(folder: Path, store: Store, stored: Stored | None, trust: Trust) -> Verified:
@@ -148,22 +170,15 @@ def _verified(folder: Path, store: Store, stored: Stored | None, trust: Trust) -
     return require_signed(folder, found, trust, str(folder))
 
 
-def _version_of(folder: Path, store: Store) -> Stored | None:
-    """The version that a checkout is of."""
-    from lft.adapters.store.versions import by_digest
-
-    return by_digest(store, folder.name) if folder.parent.absolute() == store.checkouts.absolute() else None
-
-
-def _say(found: Verified, stored: Stored | None) -> None:
+def _say(found: Verified, stored: Stored | None, say: Callable[[str], None]) -> None:
     subject = found.signature.subject
-    _row("signed", f"by {found.signer}: {counted(len(found.signature.files), 'file')}, none changed")
+    say(_row("signed", f"by {found.signer}: {counted(len(found.signature.files), 'file')}, none changed"))
     if stored is not None and subject != stored.digest:
-        _row("", f"made for {subject[:12]}, which has the same files under another name or record")
+        say(_row("", f"made for {subject[:12]}, which has the same files under another name or record"))
 
 
-def _row(name: str, text: str) -> None:
+def _row(name: str, text: str) -> str:
     """A line of what `verify` prints, as many as it takes."""
     start, rest = f"{name:<11}", " " * 11
     lines = textwrap.wrap(printable(text), WIDTH, initial_indent=start, subsequent_indent=rest, break_on_hyphens=False)
-    print("\n".join(lines))
+    return "\n".join(lines)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft.cli.adapters_common import few, folder_of, opened, printable
+from lft.cli.adapters_common import LockedOption, LockFileOption, few, folder_of, lock_of, opened, printable
 from lft.cli.common import cache_folder
 
 if TYPE_CHECKING:
     from lft.adapters.stacking import How, Kind, Part, Piece
-    from lft.adapters.store.layout import Store
 
 
 def stack(
@@ -32,6 +33,8 @@ def stack(
     files_of: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="whose tokenizer and prompt format, where they differ")
     ] = None,
+    locked: LockedOption = False,
+    lock_file: LockFileOption = None,
 ) -> None:
     """Name adapters that are active together, each with its weight; nothing is merged.
 
@@ -45,10 +48,14 @@ def stack(
         raise RecipeError(f"there is no {rows!r}", where="--rows", fix="exact or mean")
     how: How = "mean" if rows == "mean" else "exact"
     pieces = _pieces(what, chain=chain)
-    store = opened()
+    store, lock = opened(), lock_of(locked, lock_file)
+
+    def folder(written: str) -> Path:
+        return folder_of(written, store, lock)
+
     kind: Kind = "chain" if chain else "stack"
-    parts = parts_of(pieces, kind, how, place_in(store, lambda text: folder_of(text, store), cache_folder()))
-    whose = _whose(files_of, pieces, parts, store) if files_of else None
+    parts = parts_of(pieces, kind, how, place_in(store, folder, cache_folder()))
+    whose = _whose(files_of, pieces, parts, folder) if files_of else None
     stored, new = add_stack(store, parts, kind, name, version, whose)
     print(f"{stored}: {'added' if new else 'was there already'} ({kind}, sha256:{stored.digest[:12]})")
     for part in parts:
@@ -70,7 +77,7 @@ def _pieces(what: list[str], *, chain: bool) -> tuple[Piece, ...]:
     return pieces_of(what[0])
 
 
-def _whose(written: str, pieces: tuple[Piece, ...], parts: tuple[Part, ...], store: Store) -> str:
+def _whose(written: str, pieces: tuple[Piece, ...], parts: tuple[Part, ...], folder_of: Callable[[str], Path]) -> str:
     """The part that somebody means, also by the name that they gave it in the expression."""
     from lft.adapters.stacking import piece_of
     from lft.errors import RecipeError
@@ -78,7 +85,7 @@ def _whose(written: str, pieces: tuple[Piece, ...], parts: tuple[Part, ...], sto
     if found := next((part.ref for part in parts if part.ref == written), None):
         return found
     if written in {piece.ref for piece in pieces}:
-        folder = folder_of(piece_of(written).ref, store).resolve()
+        folder = folder_of(piece_of(written).ref).resolve()
         if found := next((part.ref for part in parts if part.adapter.folder.resolve() == folder), None):
             return found
     raise RecipeError(f"{written} is not among them", where="--files-of", fix=f"one of {few([p.ref for p in parts])}")

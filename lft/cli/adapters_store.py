@@ -58,15 +58,18 @@ def lock(
 
 
 def _check(store: Store, known: Lock, file: Path) -> None:
-    """Print what a lock's names mean now and fail where something is missing or damaged."""
+    """Fail where something is missing or damaged, or where a name means something else now."""
     from lft.adapters.store.lockfile import moved, verify
     from lft.errors import InputError
 
-    problems = verify(store, known, whole=True)
-    if problems:
-        raise InputError("\n".join([counted(len(problems), "problem"), *problems[:_SHOWN]]), where=str(file))
-    for line in moved(store, known):
-        print(printable(line))
+    if problems := verify(store, known, whole=True) + moved(store, known):
+        lines = [f"{counted(len(problems), 'thing')} not as locked", *dict.fromkeys(problems)]
+        raise InputError(
+            "\n  ".join(map(printable, lines)),
+            where=str(file),
+            fix="add or pull what is missing; where a name moved, --locked takes what is pinned, and "
+            "lft adapters lock --update pins what it means now",
+        )
     print(f"{file}: {counted(len(known.adapters), 'version')}, whole and as locked")
 
 

@@ -84,7 +84,7 @@ def weighed(
         base: the base that they were opened on; None takes the one that they were trained on.
         cache: where converted bases and fingerprints are kept.
         notify: told what takes long.
-        find: the folder of an adapter by its weights, for one below that is not where it was.
+        find: the folder of an adapter by its identity, for one below that is not where it was.
         files_of: the adapter whose tokenizer and prompt format are taken where those differ.
 
     Raises:

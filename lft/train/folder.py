@@ -34,7 +34,7 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class LockedBelow:
-    """An adapter below: its name for people, the sha256 of its weights, and how much of it (``0.7``, ``0.7[0-11]``)."""
+    """An adapter below: its name for people, its identity, and how much of it (``0.7``, ``0.7[0-11]``)."""
 
     name: str
     weights: str
@@ -49,8 +49,9 @@ class Lock:
     """All that decides a run's result.
 
     ``recipe`` is a digest of all that the recipe says but for where it runs; ``weights`` and ``tokenizer`` are content
-    fingerprints of the base; ``data`` and ``validation`` are content hashes. ``adapters_below`` are digests, lowest
-    first, and ``below`` says more of the same (empty in older locks). ``devices`` is the number of processes.
+    fingerprints of the base; ``data`` and ``validation`` are content hashes. ``adapters_below`` are identities of
+    adapters (``lft.base.identity``), lowest first, ``weights_below`` the sha256 of their tensors, by which older locks
+    named them; ``below`` says more of the same (both are empty in older locks). ``devices`` is the number of processes.
     """
 
     base: str
@@ -71,6 +72,7 @@ class Lock:
     engine: str = "none"
     devices: int = 1
     below: tuple[LockedBelow, ...] = ()
+    weights_below: tuple[str, ...] = ()
 
     @property
     def shares_below(self) -> tuple[str, ...] | str:
@@ -89,7 +91,10 @@ class Lock:
             "adapters_below", "shares_below", "packages",
         )  # fmt: skip
         known = [name for name in fields if getattr(self, name) != ""]  # older locks lack some
-        return [name for name in known if getattr(self, name) != getattr(other, name)]
+        odd = [name for name in known if getattr(self, name) != getattr(other, name)]
+        if not self.weights_below and self.adapters_below == other.weights_below:
+            odd = [name for name in odd if name != "adapters_below"]
+        return odd
 
 
 def package_versions() -> dict[str, str]:
@@ -172,8 +177,9 @@ class RunFolder:
         """
         try:
             saved = json.loads((self.path / "lock.json").read_text(encoding="utf-8"))
+            lists = {name: tuple(saved.get(name, ())) for name in ("adapters_below", "weights_below")}
             below = tuple(LockedBelow(**one) for one in saved.get("below", ()))
-            return Lock(**{**saved, "adapters_below": tuple(saved["adapters_below"]), "below": below})
+            return Lock(**{**saved, **lists, "below": below})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"lock.json cannot be read ({error})", where=str(self.path)) from None
 

@@ -264,6 +264,7 @@ def _lock(
         dtype=str(placement.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
         adapters_below=tuple(one.digest for one in below),
+        weights_below=tuple(one.identity.weights for one in below),
         packages=package_versions(),
         python=python_version(),
         recipe=_digest(recipe),

@@ -222,7 +222,9 @@ def test_an_adapter_below_that_is_gone_or_changed_fails_at_l4_alone(world, tmp_p
     bind(folder, world / "base", VOCAB, below=(Below(str(lower), digest),))
     assert failed(ladder(folder, world / "base")) == []
     write_adapter(lower, r=4, lora_alpha=99)
-    assert failed(ladder(folder, world / "base")) == []  # its weights are what was written down
+    assert failed(ladder(folder, world / "base")) == [4]  # the same tensors, and another scale
+    write_adapter(lower, base_model_name_or_path="org/elsewhere")
+    assert failed(ladder(folder, world / "base")) == []
     (lower / "adapter_model.safetensors").write_bytes(b"other")
     assert failed(ladder(folder, world / "base")) == [4]
     shutil.rmtree(lower)

@@ -57,7 +57,7 @@ def test_the_real_adapter_is_read(shared_data):
     assert {one.scale for one in found.low_rank} == {2.0}
     assert found.binding is None
     assert found.opaque is None
-    assert found.digest == hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    assert found.identity.weights == hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def test_rows_carry_the_ids_of_their_embedding(tmp_path):

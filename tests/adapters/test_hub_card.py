@@ -193,3 +193,30 @@ def test_the_header_of_the_tensors_is_searched_too(tmp_path: Path):
     with pytest.raises(InputError, match="path of this machine"):
         require_clean({file.name: file}, [Path("/home/ann")])
     require_clean({file.name: file}, [Path("/home/bob")])  # numbers are numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://www.apache.org/licenses/LICENSE-2.0", "/mnt/nothing-here/model", "either/or", "a /one word", "</s>",
+        "/no_think", "//", "/", "~", "1/2/3", "/tmp/never-was-here",
+    ],
+)  # fmt: skip
+def test_what_leads_nowhere_is_no_path_of_this_machine(tmp_path: Path, text: str) -> None:
+    for name, content in (("notes.json", json.dumps({"a": [text]})), ("README.md", f"one\n{text}\n")):
+        (tmp_path / name).write_text(content)
+        require_clean({name: tmp_path / name}, [])
+
+
+@pytest.mark.parametrize("text", ["{}", "see {} there", "{}/gone.txt", "{}/sub folder/x", '"{}"', "({})", "path={}"])
+def test_what_leads_somewhere_is(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "disk"
+    (place / "sub folder").mkdir(parents=True)
+    for name in ("notes.json", "README.md", "chat_template.jinja"):
+        said = text.format(place)
+        (tmp_path / name).write_text(
+            json.dumps({"a": {"b": [said]}}, indent=1) if name == "notes.json" else f"one\n{said}\n"
+        )
+        with pytest.raises(InputError, match=r"line \d holds a path of this machine") as found:
+            require_clean({name: tmp_path / name}, [])
+        assert found.value.where == name

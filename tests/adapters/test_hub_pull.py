@@ -94,13 +94,37 @@ def test_a_branch_or_tag_becomes_an_alias_that_follows_it(server, here):
     assert first["aliases"] == ["v1"]
     write_adapter(repo(server), r=4, lora_alpha=16)
     second = here.lft("pull", "org/de", "--json").said
-    assert second["aliases"] == ["main", "default"]
+    assert second["aliases"] == ["main"]
     assert (first["version"], second["version"]) == ("org/de:1.0.0", "org/de:1.0.1")
     write_adapter(repo(server), r=4, lora_alpha=32)
     here.lft("alias", "org/de:1.0.0", "default")
     third = here.lft("pull", "org/de", "--json").said
-    assert third["aliases"] == ["main", "default"]  # 1.0.0 came from there too
+    assert third["aliases"] == ["main"]
+    assert here.lft("show", "org/de", "--json").said["manifest"]["version"] == "1.0.0"  # default is people's own
     assert here.lft("show", "org/de@v1", "--json").said["manifest"]["version"] == "1.0.0"
+
+
+def test_what_is_added_after_a_pull_is_what_the_name_means(server, here, tmp_path):
+    here.lft("pull", "org/de")
+    own = write_adapter(tmp_path / "own", lora_alpha=3)
+    assert "alone means" not in here.lft("add", str(own), "--name", "org/de").out
+    assert here.lft("show", "org/de", "--json").said["manifest"]["version"] == "1.0.1"
+    assert "org/de alone means org/de:1.0.1, the newest version\n" in here.lft("pull", "org/de").out
+    here.lft("alias", "org/de@main", "default")
+    write_adapter(repo(server), r=4, lora_alpha=16)
+    hidden = "org/de alone means org/de:1.0.0, by its alias default; to change that:\n  lft adapters alias org/de:1.0."
+    assert f"{hidden}2 default\n" in here.lft("pull", "org/de").out
+    assert f"{hidden}3 default\n" in here.lft("add", str(repo(server)), "--name", "org/de").out
+    here.lft("alias", "org/de:1.0.2", "default")
+    assert "alone means" not in here.lft("pull", "org/de").out
+
+
+def test_a_branch_of_the_name_default_takes_no_alias(server, here):
+    shutil.copytree(repo(server), server.branch("org/de", "default"))
+    done = here.lft("pull", "org/de@default")
+    assert done.code == 0
+    assert "default cannot be an alias of a branch; the version is org/de:1.0.0" in done.err
+    assert "@default" not in here.lft("alias", "org/de").out
 
 
 def test_an_alias_that_somebody_gave_to_another_adapter_stays(server, here, tmp_path):

@@ -152,10 +152,6 @@ def test_an_adapter_on_top_of_another_is_the_same_where_the_lower_one_is(server,
     assert "on no hub" not in done.out
     assert json.loads((server.root / "me/de/lft.json").read_text())["below"][0]["path"] == "me/lang:1.0.1"
     digest = here.lft("show", "me/de", "--json").said["digest"]
-    alone = there.lft("pull", "me/de", "--json")
-    assert "pull them first" in alone.err
-    assert alone.said["digest"] != digest
-    shutil.rmtree(there.home)
     there.lft("pull", "me/lang")
     assert there.lft("pull", "me/de", "--json").said["digest"] == digest
 
@@ -195,6 +191,28 @@ def test_nothing_is_uploaded_while_a_file_holds_a_key_or_a_path(server, here, se
     assert "tokenizer_config.json" in message
     assert "line 3" in message
     assert secret not in message
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("tokenizer_config.json", "it lies in {}"), ("adapter_config.json", "{}/gone.txt")]
+)
+def test_a_path_outside_the_home_that_leads_somewhere_is_not_uploaded(server, here, tmp_path, name, form):
+    place = tmp_path / "disk" / "models"
+    place.mkdir(parents=True)
+    folder = stored(here)
+    key = "target_modules" if name == "adapter_config.json" else "chat_template"
+    path = folder / name
+    said = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(
+        json.dumps(
+            {**said, key: form.format(place)} if key == "chat_template" else {**said, "lora_dtype": form.format(place)}
+        )
+    )
+    here.lft("add", str(folder))
+    message = refused(here)
+    assert name in message
+    assert f"holds a path of this machine ({place}" in message
     assert server.requests == []
 
 

@@ -226,13 +226,6 @@ def test_compression_in_a_merge_states_its_error() -> None:
     assert whole.certificate.exactness == "exact"
 
 
-def test_the_same_tensors_with_another_scale_are_not_taken_for_one_adapter() -> None:
-    one = source("x", delta(1))
-    other = replace(source("y", delta(1, scale=4.0)), digest=one.digest)
-    with pytest.raises(InputError, match="same tensors with other scales"):
-        merge(plan("cat", {"x": 0.5, "y": 0.5}), {"x": one, "y": other})
-
-
 def test_foreign_adapters_of_different_bases_do_not_merge() -> None:
     made = {ref: replace(source(ref, delta(seed)), named=f"org/{ref}") for seed, ref in enumerate(("x", "y"))}
     with pytest.raises(InputError, match="trained on different bases: x on org/x, y on org/y"):

@@ -257,7 +257,7 @@ def test_a_binding_of_the_second_format_says_nothing_of_weights(world: Path, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 4}, "has format 4\n  fix: use a newer version"),
+        ({"format": 5}, "has format 5\n  fix: use a newer version"),
         ({"colour": "red"}, "has other keys"),
         ({"below": [{"path": "x"}]}, "does not say what is below"),
         ({"below": [{"path": "x", "weights": "a" * 64, "weight": "much"}]}, "does not say what is below"),

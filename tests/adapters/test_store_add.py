@@ -91,6 +91,13 @@ def test_a_run_leaves_its_recipe_and_lock_file_in_the_store(tmp_path: Path) -> N
     assert set(said.blobs) >= {said.lineage.training.recipe, said.lineage.training.lock}
 
 
+def test_the_sizes_of_the_base_are_recorded_where_its_configuration_is(tmp_path: Path) -> None:
+    store, said = new_store(tmp_path), {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4}
+    manifest = added(store, tmp_path, config=said).stored.manifest
+    assert manifest.base.architecture == "llama hidden=64 heads=4 kv=4 head=16"
+    assert added(store, tmp_path, 2).stored.manifest.base.architecture is None
+
+
 def test_adapters_below_are_parents_where_the_store_has_them(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     low = added(store, tmp_path, 1, name="lft/low")
@@ -266,7 +273,10 @@ def test_a_checkout_that_a_run_recorded_is_made_again_where_it_was(tmp_path: Pat
 @pytest.mark.parametrize("written", ["none", "/no/where", "./none", "a/b/c/d", "a b", "~nobody-at-all", "runs/x/2026"])
 def test_what_is_neither_is_one_message_about_both(tmp_path: Path, written: str, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="neither a folder nor a name in the registry"):
+    paths = written.startswith((".", "/", "~"))
+    with pytest.raises(
+        InputError, match="there is no such adapter" + ("\n" if paths else ", neither a folder nor a name")
+    ):
         adapter_folder_of(written, new_store(tmp_path))
 
 

@@ -190,5 +190,5 @@ def test_drift_of_the_index_is_found_by_fsck_and_healed_by_reindex(store) -> Non
 def test_a_manifest_of_a_newer_lft_is_listed_as_that(store) -> None:
     path = store.manifest("lft/it", "1.0.0")
     path.parent.mkdir()
-    path.write_text(draft().text.replace('"format":1', '"format":7'))
+    path.write_text(draft().text.replace('"format":2', '"format":7'))
     assert [row.problem for row in listed(store, Query(text="it"))] == ["format 7"]

@@ -141,8 +141,8 @@ def test_a_stack_has_parts_and_no_tensors_of_its_own() -> None:
 
 
 def test_another_format_asks_for_a_newer_lft() -> None:
-    text = draft().text.replace('"format":1', '"format":2')
-    with pytest.raises(InputError, match="format 2, this version knows 1"):
+    text = draft().text.replace('"format":2', '"format":3')
+    with pytest.raises(InputError, match="format 3, this version knows 1 to 2"):
         read_manifest(text.encode(), "here")
 
 

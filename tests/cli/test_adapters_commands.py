@@ -16,7 +16,7 @@ from lft.cli.common import registry_folder
 from lft.cli.main import run
 from lft.files import seal
 from tests.cli.test_start_up import HEAVY
-from tests.registry import NAME, adapter, added, new_store, tree
+from tests.registry import NAME, adapter, added, new_store, pointed, tree
 from tests.run_folders import finished_run
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_what_is_left_out_and_what_is_missing_below_is_said(lft: Lft, tmp_path: 
     out = good(lft("add", str(folder)))
     assert out[3:] == [
         "left out, as not part of an adapter: notes.txt",
-        "it lies on an adapter that is not in the registry (weights " + "e" * 12 + "):",
+        "it lies on an adapter that is not in the registry (" + "e" * 12 + "):",
         "  add that one first, then this one again, so that the two stay together",
     ]
 
@@ -219,7 +219,7 @@ def test_show_says_what_an_adapter_is_and_draws_where_it_comes_from(lft: Lft, tm
         "  lft/de:1.0.0  adapter, lora, rank 4\n"
         "  ├── below: lft/low:1.0.0  adapter, lora, rank 4\n"
         "  │   └── base: org/base @ ffffffffffff (weights aaaaaaaaaaaa)\n"
-        "  ├── below: an adapter that is not in the registry (weights eeeeeeeeeeee)\n"
+        "  ├── below: an adapter that is not in the registry (eeeeeeeeeeee)\n"
         "  └── base: org/base @ ffffffffffff (weights aaaaaaaaaaaa)\n",
         "\nactive together, lowest first\n"
         "  base org/base in nf4\n"
@@ -339,13 +339,23 @@ def test_lock_pins_checks_updates_and_drops(lft: Lft, tmp_path: Path) -> None:
         f"  lft/de -> lft/de:1.0.0 (sha256:{first.digest[:12]})",
     ]
     second = added(store, tmp_path / "made", 2).stored
-    assert good(lft("lock", "--check")) == [
-        f"lft/de means lft/de:1.0.1 now; locked is lft/de:1.0.0 ({first.digest[:12]})",
-        "adapters/lft.lock: 1 version, whole and as locked",
-    ]
+    message = bad(lft("lock", "--check"), 3)
+    assert "1 thing not as locked" in message
+    assert f"lft/de means lft/de:1.0.1 now; locked is lft/de:1.0.0 ({first.digest[:12]})" in message
     assert good(lft("lock", f"{NAME}:1.0.1"))[0] == "adapters/lft.lock: 2 names, 2 versions with their parents"
     assert good(lft("lock", "--update"))[1:] == [f"  lft/de -> lft/de:1.0.1 (sha256:{second.digest[:12]})"]
+    assert good(lft("lock", "--check")) == ["adapters/lft.lock: 1 version, whole and as locked"]
     assert good(lft("lock", "--drop", NAME)) == ["adapters/lft.lock: 1 name, 1 version with their parents"]
+    pointed(store, "prod", first)
+    good(lft("lock", f"{NAME}@prod"))
+    pointed(store, "prod", second)
+    good(lft("remove", f"{NAME}:1.0.0"))
+    message = bad(lft("lock", "--check"), 3)
+    assert f"lft/de@prod means lft/de:1.0.1 now; locked is lft/de:1.0.0 ({first.digest[:12]})" in message
+    pointed(store, "prod", None)
+    assert "there is no lft/de@prod in the registry" in bad(lft("lock", "--check"), 3)
+    store.blob(first.digest).unlink()
+    assert f"lft/de:1.0.0: blob {first.digest[:12]} is missing" in bad(lft("lock", "--check"), 3)
     store.blob(second.manifest.weights).unlink()
     assert "adapter_model.safetensors is missing" in bad(lft("lock", "--check"), 3)
     assert "name adapters to lock" in bad(lft("lock"), 2)

@@ -27,7 +27,6 @@ def test_a_pull_says_what_came_and_what_to_do_next(here: Machine) -> None:
     assert here.server.commit("org/de")[:12] in first
     assert rest == [
         "org/de@main points to it",
-        "org/de@default points to it",
         "base: lft/tiny",
         "not fetched, as not part of an adapter: adapter_model.bin",
         "  lft adapters show org/de:1.0.0",

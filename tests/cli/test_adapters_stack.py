@@ -65,7 +65,7 @@ def test_several_adapters_answer_as_the_stack_of_them(capsys: pytest.CaptureFixt
     assert said(capsys, "generate", "--adapter", "lft/de", "--adapter", "lft/en", *SHORT) == chained
 
 
-def test_a_stack_is_not_pushed_and_not_merged_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stack_is_no_adapter_and_is_not_pushed_before_its_adapters(capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "adapters", "stack", "0.7*lft/de + 0.3*lft/en", "--name", "lft/local")
     from lft.adapters.adapter import open_adapter
     from lft.adapters.hub_access import hub_ref
@@ -77,7 +77,7 @@ def test_a_stack_is_not_pushed_and_not_merged_by_its_name(capsys: pytest.Capture
     from lft.errors import InputError
 
     store = open_store(registry_folder())
-    with leased(store) as lease, pytest.raises(InputError, match="is a stack, which has no tensors"):
+    with leased(store) as lease, pytest.raises(InputError, match=r"is made of lft/.*, which is on no hub"):
         prepare(lease, resolve(store, "lft/local"), hub_ref("me/local"), None)
     with pytest.raises(InputError, match="this may be a stack of adapters"):
         open_adapter(adapter_folder_of("lft/local", store))

@@ -12,6 +12,7 @@ from lft.adapters.load import load_adapted
 from lft.base.binding import Binding
 from lft.base.places import remember, remembered
 from lft.errors import InputError
+from lft.files import seal, sha256
 from lft.recipe.schema import Recipe
 from lft.train.run import Outcome
 from tests.runs import material, recipe, trained
@@ -69,6 +70,19 @@ def test_an_adapter_in_its_run_finds_its_base_in_the_runs_recipe(home: Path, tmp
 def test_a_copy_finds_base_and_lower_adapter_where_this_machine_last_saw_them(home: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(home / "top/adapter", tmp_path / "copy")
     load_adapted(copy, home / "cache", lambda _: None)
+
+
+def test_a_lower_adapter_that_an_earlier_version_recorded_and_remembered_by_its_tensors_is_found(
+    home: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(home / "top/adapter", tmp_path / "copy")
+    said = json.loads((copy / "lft.json").read_text())
+    tensors = sha256(home / "low/adapter/adapter_model.safetensors")
+    said["below"][0]["weights"], said["format"] = tensors, 3
+    (copy / "lft.json").write_text(json.dumps(said))
+    seal(copy)
+    remember(tmp_path / "cache", tensors, home / "low/adapter")
+    load_adapted(copy, tmp_path / "cache", lambda _: None, base=str(home / "llama"))
 
 
 def test_a_base_that_nothing_here_knows_is_asked_for_and_then_known(home: Path, tmp_path: Path) -> None:

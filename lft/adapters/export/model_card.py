@@ -5,7 +5,7 @@ Everything in it was recorded or read; no path of this machine stands in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An adapter in the model: what others may call it, sha256 of its weights, how much of it, and what is known."""
+    """An adapter in the model: what others may call it, its identity, how much of it, and what is known."""
 
     name: str
     digest: str
@@ -76,7 +76,7 @@ def facts_of(opened: Opened, store: Store, merged_into: str = "") -> ModelFacts:
     adapters = [one for one in (*opened.stacked.adapters, *merged) if one.tensors]
     known = {adapter.digest: adapter for adapter in adapters}
     parts = tuple(
-        _part(adapter, digest, weights.get(digest, shares.get(digest, "1")), store) for digest, adapter in known.items()
+        _part(adapter, digest, weights.get(digest, _share(shares, adapter)), store) for digest, adapter in known.items()
     )
     config = read_json(base.folder / "config.json")
     name = base.written.rstrip("/").rpartition("/")[2] if is_local(base.written) else base.written
@@ -85,6 +85,12 @@ def facts_of(opened: Opened, store: Store, merged_into: str = "") -> ModelFacts:
         top.binding.weights if top.binding else "", licence_in(base.folder), parts, opened.certificate, merged_into,
         bool(config.get("is_encoder_decoder")),
     )  # fmt: skip
+
+
+def _share(shares: Mapping[str, str], adapter: Adapter) -> str:
+    """How much of it a stack has; an older one names its adapters by their tensors alone."""
+    known = adapter.identity
+    return next((share for name, share in shares.items() if known.is_meant(name)), "1")
 
 
 def _part(adapter: Adapter, digest: str, share: str, store: Store) -> Part:
@@ -158,7 +164,7 @@ def _adapters(facts: ModelFacts) -> Iterator[str]:
         (code(part.name), code(part.digest), text(part.share), text(part.over or "the base as it is stored"))
         for part in facts.parts
     ]
-    yield from table(("adapter", "sha256 of its weights", "weight", "trained over"), rows)
+    yield from table(("adapter", "identity", "weight", "trained over"), rows)
 
 
 def _merge(facts: ModelFacts) -> Iterator[str]:

@@ -30,7 +30,7 @@ from lft.recipe.schema import Base
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where things are found and kept: adapters by what was written and by their weights, digests of bases."""
+    """Where things are found and kept: adapters by what was written and by identity, digests of bases."""
 
     folder_of: Callable[[str], Path]
     find: Find

@@ -42,30 +42,40 @@ def active(store: Store, stored: Stored) -> tuple[Active, ...]:
     found: dict[str, Active] = {}
     manifest = stored.manifest
     if manifest.kind in STACKS:
-        shares = {one.weights: one for one in manifest.lineage.parents}
+        shares = {_key(store, one): one for one in manifest.lineage.parents}
         for parent in manifest.lineage.parents:
             _with_below(store, parent, shares, found)
     else:
-        shares = {one.weights: one for one in manifest.lineage.parents if one.role == "below"}
+        shares = {_key(store, one): one for one in manifest.lineage.parents if one.role == "below"}
         for parent in shares.values():
             _with_below(store, parent, shares, found)
-        found[manifest.weights] = Active(str(stored), "1", "", manifest)
+        found[stored.digest] = Active(str(stored), "1", "", manifest)
     return tuple(found.values())
 
 
 def _with_below(store: Store, parent: Parent, shares: Mapping[str, Parent], found: dict[str, Active]) -> None:
-    if parent.weights in found:
+    key, stored = _key(store, parent), _stored(store, parent)
+    if key in found:
         return
-    weight, layers = _share(shares.get(parent.weights, parent).weight)
-    try:
-        stored = by_digest(store, parent.digest) if parent.digest else None
-    except InputError:
-        stored = None
+    weight, layers = _share(shares.get(key, parent).weight)
     for lower in stored.manifest.lineage.parents if stored else ():
         if lower.role == "below":
             _with_below(store, lower, shares, found)
     name = str(stored) if stored else f"not in the registry ({parent.weights[:12]})"
-    found[parent.weights] = Active(name, weight, layers, stored.manifest if stored else None)
+    found[key] = Active(name, weight, layers, stored.manifest if stored else None)
+
+
+def _stored(store: Store, parent: Parent) -> Stored | None:
+    try:
+        return by_digest(store, parent.digest) if parent.digest else None
+    except InputError:
+        return None
+
+
+def _key(store: Store, parent: Parent) -> str:
+    """What tells an adapter from others; an older manifest names it by its tensors, its own by what it does."""
+    stored = _stored(store, parent)
+    return (stored.manifest.identity or stored.manifest.weights) if stored else parent.weights
 
 
 def _share(written: str | None) -> tuple[str, str]:

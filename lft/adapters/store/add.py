@@ -160,6 +160,7 @@ def _manifest(store: Store, adapter: Adapter, name: str, origin: Origin, written
         ),
         merge=origin.merge,
         evaluation=origin.evaluation,
+        identity=adapter.digest,
     )
 
 
@@ -169,7 +170,7 @@ def _role(path: str) -> Role:
 
 
 def _parents(store: Store, adapter: Adapter) -> tuple[Parent, ...]:
-    """The adapters below it, found in the store by their tensors."""
+    """The adapters below it, as far as the store has them."""
     found = []
     for below in adapter.binding.below if adapter.binding else ():
         known = index.with_weights(store, below.weights)
@@ -198,8 +199,10 @@ def published(lease: Lease, manifest: Manifest, number: str | None) -> tuple[Sto
     if number is not None:
         return publish(lease, replace(manifest, version=number))
     for known in versions(lease.store, manifest.name):
-        if replace(manifest, version=known).digest == version(lease.store, manifest.name, known).digest:
-            return publish(lease, replace(manifest, version=known))
+        there = version(lease.store, manifest.name, known)
+        same = replace(manifest, version=known, format=there.manifest.format)
+        if same.digest == there.digest:
+            return publish(lease, there.manifest)
     for _ in range(_TRIES):
         chosen = replace(manifest, version=next_version(lease.store, manifest.name))
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from lft.adapters.adapter import Adapter, LowRank
 from lft.adapters.store.manifest import AddedToken, Base, Lora, Quantization, Target, Tokenizer, decimal
 from lft.adapters.tensors import read_array
+from lft.base.architecture import architecture
 from lft.base.files import read_json
 from lft.files import sha256
 
@@ -28,6 +29,7 @@ def base_of(adapter: Adapter) -> Base:
         hashlib.sha256(binding.config.encode()).hexdigest() if binding.config else None,
         binding.rows,
         Quantization(kind, binding.double_quant, binding.compute_dtype) if kind else None,
+        architecture(binding.config),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from lft.adapters.store.layout import Store
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 # The file is locked for long, may not be written, or the disk is full; any other error says that it is damaged.
 _OUT_OF_REACH: Final = tuple(
     f"SQLITE_{what}" for what in ("BUSY", "LOCKED", "READONLY", "PERM", "CANTOPEN", "FULL", "IOERR")
@@ -32,13 +32,14 @@ PRAGMA user_version = {SCHEMA};
 CREATE TABLE IF NOT EXISTS folders (path TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (
   name TEXT, version TEXT, major INTEGER, minor INTEGER, patch INTEGER, newest INTEGER, digest TEXT, weights TEXT,
-  kind TEXT, method TEXT, r INTEGER, base TEXT, size INTEGER, tags TEXT, aliases TEXT, problem TEXT,
+  identity TEXT, kind TEXT, method TEXT, r INTEGER, base TEXT, size INTEGER, tags TEXT, aliases TEXT, problem TEXT,
   PRIMARY KEY (name, major, minor, patch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tags (name TEXT, version TEXT, key TEXT, value TEXT);
 CREATE INDEX IF NOT EXISTS tags_by_value ON tags (key, value);
 CREATE INDEX IF NOT EXISTS tags_by_name ON tags (name);
 CREATE INDEX IF NOT EXISTS by_digest ON versions (digest);
 CREATE INDEX IF NOT EXISTS by_weights ON versions (weights);
+CREATE INDEX IF NOT EXISTS by_identity ON versions (identity);
 """
 
 
@@ -53,6 +54,7 @@ class Row(NamedTuple):
     newest: bool
     digest: str
     weights: str
+    identity: str
     kind: str
     method: str
     r: int | None
@@ -78,17 +80,35 @@ def listed(store: Store, query: Query | None = None) -> list[Row]:
     """The versions that match, by name and newest first: one SQL query."""
     asked = query or Query()
     where, values = _conditions(asked)
-    columns = "name, version, newest, digest, weights, kind, method, r, base, size, tags, aliases, problem"
+    columns = "name, version, newest, digest, weights, identity, kind, method, r, base, size, tags, aliases, problem"
     statement = f"SELECT {columns} FROM versions{where} ORDER BY name, major DESC, minor DESC, patch DESC"
     return [_row(found) for found in _asked(store, statement, values)]
 
 
-def with_weights(store: Store, weights: str) -> list[tuple[str, str, str]]:
-    """``(digest, name, version)`` of the versions whose tensors have this sha256, newest first."""
+def with_weights(store: Store, adapter: str) -> list[tuple[str, str, str]]:
+    """``(digest, name, version)`` of the versions of an adapter, newest first.
+
+    Args:
+        store: the registry.
+        adapter: its identity; or the sha256 of its tensors, as older records have it, which means nothing where
+            adapters have the same tensors and do not do the same (``alike``).
+    """
+    found = _named(store, adapter)
+    return [] if len({row[3] for row in found}) > 1 else [row[:3] for row in found]
+
+
+def alike(store: Store, weights: str) -> list[str]:
+    """``name:version`` of the versions whose tensors have this sha256, where they do not all do the same."""
+    found = _named(store, weights)
+    return [f"{name}:{version}" for _, name, version, _ in found] if len({row[3] for row in found}) > 1 else []
+
+
+def _named(store: Store, adapter: str) -> list[tuple[str, str, str, str]]:
     return _asked(
         store,
-        "SELECT digest, name, version FROM versions WHERE weights = ? ORDER BY major DESC, minor DESC, patch DESC",
-        (weights,),
+        "SELECT digest, name, version, identity FROM versions WHERE identity = ?1 OR weights = ?1 "
+        "ORDER BY major DESC, minor DESC, patch DESC",
+        (adapter,),
     )
 
 
@@ -242,11 +262,11 @@ def _read_again(database: sqlite3.Connection, store: Store, name: str) -> None:
     database.execute("DELETE FROM tags WHERE name = ?", (name,))
     for row in summaries(store, name):
         columns: Iterable[Any] = (
-            name, row.version, *map(int, row.version.split(".")), row.newest, row.digest, row.weights, row.kind,
-            row.method, row.r, row.base, row.size, json.dumps(row.tags, ensure_ascii=False), " ".join(row.aliases),
-            row.problem,
+            name, row.version, *map(int, row.version.split(".")), row.newest, row.digest, row.weights, row.identity,
+            row.kind, row.method, row.r, row.base, row.size, json.dumps(row.tags, ensure_ascii=False),
+            " ".join(row.aliases), row.problem,
         )  # fmt: skip
-        database.execute(f"INSERT INTO versions VALUES ({','.join('?' * 16)})", tuple(columns))
+        database.execute(f"INSERT INTO versions VALUES ({','.join('?' * 17)})", tuple(columns))
         pairs = [(name, row.version, key, value) for key, values in row.tags.items() for value in values]
         database.executemany("INSERT INTO tags VALUES (?, ?, ?, ?)", pairs)
 

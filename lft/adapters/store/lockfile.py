@@ -16,7 +16,7 @@ from lft.adapters.store import blobs
 from lft.adapters.store.layout import Store
 from lft.adapters.store.lookup import resolve
 from lft.adapters.store.manifest import Manifest
-from lft.adapters.store.names import reference
+from lft.adapters.store.names import Reference, reference
 from lft.adapters.store.strict import decoded
 from lft.adapters.store.versions import Stored, by_digest
 from lft.base.files import unique_keys
@@ -50,6 +50,12 @@ class Pin:
     merge: str | None
     parents: tuple[str, ...]
 
+    def is_exactly(self, wanted: Reference) -> bool:
+        """Whether a reference names this very version, by number or digest."""
+        if wanted.name not in ("", self.name) or wanted.alias:
+            return False
+        return self.digest.startswith(wanted.digest) if wanted.digest else self.version == wanted.version
+
 
 @dataclass(frozen=True, slots=True)
 class Lock:
@@ -68,21 +74,36 @@ class Lock:
         """All references that were locked."""
         return tuple(sorted(text for pin in self.adapters for text in pin.asked))
 
+    def has(self, written: str) -> bool:
+        """Whether this is a reference that was locked."""
+        try:
+            return str(reference(written)) in self.asked
+        except InputError:
+            return False
+
     def resolved(self, store: Store, written: str) -> Stored:
-        """The version that a reference was locked to.
+        """The version that a reference was locked to; a version or digest that is pinned may be named as that too.
 
         Raises:
             InputError: the lock does not have this reference, or the registry does not have the version.
         """
-        wanted = str(reference(written))
-        digest = next((pin.digest for pin in self.adapters if wanted in pin.asked), None)
-        if digest is None:
+        wanted = reference(written)
+        pin = next((pin for pin in self.adapters if str(wanted) in pin.asked or pin.is_exactly(wanted)), None)
+        if pin is None:
             known = ", ".join(self.asked[:8])
             raise InputError(
                 f"{wanted} is not locked; the lock has {known or 'nothing'}",
                 fix=f"lft adapters lock {wanted} adds it",
             )
-        return by_digest(store, digest)
+        try:
+            return by_digest(store, pin.digest)
+        except InputError as error:
+            raise InputError(
+                f"{wanted} is locked to {pin.name}:{pin.version} (sha256:{pin.digest[:12]}), which this registry does "
+                f"not have whole: {error.what}",
+                where=str(store.root),
+                fix="add that version or pull it again, then lft adapters lock --check",
+            ) from None
 
 
 def make_lock(store: Store, written: Iterable[str]) -> Lock:

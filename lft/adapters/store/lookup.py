@@ -35,6 +35,22 @@ def resolve(store: Store, written: str | Reference) -> Stored:
     return version(store, asked.name, found[0])
 
 
+def meant_instead(store: Store, stored: Stored) -> str | None:
+    """A line for people where a bare name does not mean this version; a new one may be hidden by the alias.
+
+    Raises:
+        InputError: what it means is damaged.
+    """
+    name = stored.manifest.name
+    meant = resolve(store, name)
+    if meant.digest == stored.digest:
+        return None
+    if alias_digest(store, name, DEFAULT):
+        change = f"lft adapters alias {stored} {DEFAULT}"
+        return f"{name} alone means {meant}, by its alias {DEFAULT}; to change that:\n  {change}"
+    return f"{name} alone means {meant}, the newest version"
+
+
 def _unknown(store: Store, asked: Reference, instead: list[str]) -> InputError:
     what = f"there is no {asked} in the registry"
     if instead:

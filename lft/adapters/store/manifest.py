@@ -18,10 +18,13 @@ from lft.adapters.store.names import full_name, version_key
 from lft.adapters.store.strict import decoded
 from lft.base.configuration import canonical
 from lft.base.files import unique_keys
+from lft.base.identity import WEIGHTS as WEIGHTS
 from lft.errors import InputError
 
-FORMAT: Final = 1
-WEIGHTS: Final = "adapter_model.safetensors"
+FORMAT: Final = 2
+# Keys that manifests of format 1 do not have, and those that the base in them does not have.
+_SINCE_2: Final = ("identity",)
+_BASE_SINCE_2: Final = ("architecture",)
 STACKS: Final = ("stack", "chain")  # kinds that have no tensors of their own, only adapters that they are made of
 PARTS: Final = "lft.json"  # which a stack names, with their weights
 LARGEST: Final = 16 << 20  # bytes of a manifest; one with every module of a 400-layer model is under one
@@ -57,7 +60,8 @@ class Quantization:
 class Base:
     """The base by name and by content; None is what nobody recorded (an adapter of another program).
 
-    ``weights`` and ``config`` are those of ``lft.base.fingerprint``, ``rows`` those of the embedding as trained.
+    ``weights`` and ``config`` are those of ``lft.base.fingerprint``, ``rows`` those of the embedding as trained;
+    ``architecture`` is the line of ``lft.base.architecture``.
     """
 
     id: str
@@ -66,6 +70,7 @@ class Base:
     config: str | None
     rows: int | None
     quantization: Quantization | None
+    architecture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +120,13 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An adapter that this one was made from: ``digest`` of its manifest (None where it was never stored), ``weights``
-    the sha256 of its tensors. ``role`` is ``below`` for one that it was trained on, ``input`` for one of a merge,
-    ``weight`` what it was multiplied with: a decimal (``0.7[0-11]``: in these layers only), or canonical JSON of
-    decimals by module."""
+    """An adapter that this one was made from.
+
+    ``digest`` is its manifest's (None where it was never stored), ``weights`` its identity (``lft.base.identity``; in
+    manifests of format 1 the sha256 of its tensors alone). ``role`` is ``below`` for one that it was trained on,
+    ``input`` for one of a merge; ``weight`` what it was multiplied with: a decimal (``0.7[0-11]``: in these layers
+    only), or canonical JSON of decimals by module.
+    """
 
     digest: str | None
     weights: str
@@ -180,7 +188,8 @@ class Score:
 class Manifest:
     """A version, immutable. ``method`` is the variant in words, ``lora rslora`` (``Configuration.variant``).
 
-    A stack or chain has no tensors: its parts are parents in the role ``input``, in its own order.
+    ``identity`` is that of ``lft.base.identity``. A stack or chain has no tensors and no identity: its parts are
+    parents in the role ``input``, in its own order. Nor does a manifest of format 1 say an identity.
     """
 
     kind: Kind
@@ -195,12 +204,17 @@ class Manifest:
     lineage: Lineage
     merge: Merge | None
     evaluation: tuple[Score, ...]
+    identity: str | None = None
     format: int = FORMAT
 
     @property
     def text(self) -> str:
-        """Canonical JSON."""
-        return canonical(asdict(self))
+        """Canonical JSON, of its own format."""
+        said = asdict(self)
+        if self.format == 1:
+            said = {key: value for key, value in said.items() if key not in _SINCE_2}
+            said["base"] = {key: value for key, value in said["base"].items() if key not in _BASE_SINCE_2}
+        return canonical(said)
 
     @property
     def digest(self) -> str:
@@ -241,19 +255,30 @@ def read_manifest(text: bytes, where: str) -> Manifest:
         if len(text) > LARGEST:
             raise ValueError(f"it has {len(text)} bytes; {LARGEST} are allowed")
         content = json.loads(text, object_pairs_hook=unique_keys)
-        if isinstance(content, dict) and content.get("format") != FORMAT:
+        if isinstance(content, dict) and content.get("format") not in range(1, FORMAT + 1):
             raise InputError(
-                f"the manifest has format {str(content.get('format'))[:20]}, this version knows {FORMAT}",
+                f"the manifest has format {str(content.get('format'))[:20]}, this version knows 1 to {FORMAT}",
                 where=where,
                 fix="use a newer version of lft",
             )
-        manifest = decoded(Manifest, content)
+        manifest = decoded(Manifest, _completed(content))
         require_sound(manifest)
         if canonical(content).encode() != text:
             raise ValueError("it is not canonical JSON")
     except (ValueError, RecursionError) as error:
         raise InputError(f"no manifest: {error}", where=where, fix="lft adapters fsck") from None
     return manifest
+
+
+def _completed(content: Any) -> Any:
+    """With the keys that format 1 did not have, which one of that format may not have either."""
+    if not isinstance(content, dict) or content["format"] > 1:
+        return content
+    base = content.get("base")
+    if odd := [key for key in _SINCE_2 if key in content] + [key for key in _BASE_SINCE_2 if key in (base or ())]:
+        raise ValueError(f"it is of format 1 and has the key {odd[0]}")
+    filled = {**content, **dict.fromkeys(_SINCE_2)}
+    return {**filled, "base": {**base, **dict.fromkeys(_BASE_SINCE_2)}} if isinstance(base, dict) else filled
 
 
 def require_sound(manifest: Manifest) -> None:
@@ -292,7 +317,7 @@ def decimal(number: float) -> str:
 
 def _digests(manifest: Manifest) -> list[str]:
     base, tokenizer, merge = manifest.base, manifest.tokenizer, manifest.merge
-    optional: list[Any] = [base.weights, base.config, tokenizer.fingerprint, tokenizer.template]
+    optional: list[Any] = [manifest.identity, base.weights, base.config, tokenizer.fingerprint, tokenizer.template]
     optional += [merge.certificate] if merge else []
     optional += [parent.digest for parent in manifest.lineage.parents]
     needed = [*manifest.blobs, *(parent.weights for parent in manifest.lineage.parents)]

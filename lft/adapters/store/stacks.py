@@ -74,7 +74,7 @@ def _require_stored(store: Store, parts: Sequence[Part]) -> None:
         for parent in by_digest(store, part.version).manifest.lineage.parents:
             if parent.role == "below" and parent.digest is None:
                 raise InputError(
-                    f"{part.ref} lies on an adapter that is not in the registry (weights {parent.weights[:12]})",
+                    f"{part.ref} lies on an adapter that is not in the registry ({parent.weights[:12]})",
                     fix=f"lft adapters add that one, then {part.ref} again, so that the two stay together",
                 )
 

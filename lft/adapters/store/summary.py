@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from lft.adapters.store.layout import Store
 from lft.adapters.store.manifest import FORMAT, PARTS, STACKS, WEIGHTS, Tags
 from lft.adapters.store.marks import aliases, tags_from
 from lft.adapters.store.versions import versions
+from lft.base.identity import CONFIG, identity_in
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A version in short; ``method`` is its variant, and how the base was rounded: ``lora nf4``."""
+    """A version in short; ``method`` is its variant, and how the base was rounded: ``lora nf4``.
+    ``identity`` is empty where nothing says it (a stack; a manifest of format 1 whose configuration is gone).
+    """
 
     version: str
     newest: bool
     digest: str
     weights: str = ""
+    identity: str = ""
     kind: str = ""
     method: str = ""
     r: int | None = None
@@ -52,14 +57,16 @@ def _summary(
 ) -> Summary:
     try:
         said = json.loads(text)
-        if said["format"] != FORMAT:
+        if said["format"] not in range(1, FORMAT + 1):
             return Summary(version, newest, digest, aliases=named, problem=f"format {said['format']}"[:40])
         lora, main = said["lora"], PARTS if said["kind"] in STACKS else WEIGHTS
+        digests = {str(file["path"]): str(file["sha256"]) for file in said["files"]}
         return Summary(
             version,
             newest,
             digest,
-            next(str(file["sha256"]) for file in said["files"] if file["path"] == main),
+            digests[main],
+            str(said.get("identity") or _identity(store, digests)),
             str(said["kind"]),
             _method(said),
             int(lora["r"]) if lora else None,
@@ -70,6 +77,17 @@ def _summary(
         )
     except (ValueError, KeyError, TypeError):
         return Summary(version, newest, digest, aliases=named, problem="the manifest is damaged")
+
+
+def _identity(store: Store, digests: Mapping[str, str]) -> str:
+    """What a manifest of format 1 leaves to be found out, from the configuration among the blobs."""
+    if WEIGHTS not in digests or CONFIG not in digests:
+        return ""
+    try:
+        found = identity_in(store.blob(digests[CONFIG]).read_bytes(), digests[WEIGHTS])
+    except OSError:
+        return ""
+    return found.digest if found else ""
 
 
 def _tags(path: Path, stored: dict[str, Any]) -> Tags:
