@@ -125,10 +125,10 @@ def new_folder(final: Path, known: Mapping[str, str] | None = None) -> Iterator[
         sweep_drafts(final)
         draft = Path(tempfile.mkdtemp(prefix=f".{final.name}{DRAFT}", dir=final.parent))
         try:
-            with _held(draft):
+            with _held(draft):  # to the rename: sealing takes long, and another writer to this place sweeps
                 yield draft
-            seal(draft, known)
-            _put(draft, final)
+                seal(draft, known)
+                _put(draft, final)
             sync_folder(final.parent)
         except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)

@@ -220,3 +220,19 @@ def test_drafts_of_the_living_and_files_of_others_are_not_swept(tmp_path: Path, 
         sweep_drafts(tmp_path / "out")
         assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / ".out.draft.md").exists()
+
+
+def test_a_folder_that_is_being_sealed_is_not_swept_by_another_writer_to_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = files.seal
+    monkeypatch.setattr(files, "_NEW", -1.0)
+
+    def while_another_comes(draft: Path, known: object) -> None:
+        files.sweep_drafts(tmp_path / "out")
+        sealed(draft, known)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "seal", while_another_comes)
+    with files.new_folder(tmp_path / "out") as draft:
+        (draft / "a").write_text("a")
+    assert files.broken_files(tmp_path / "out") == []
