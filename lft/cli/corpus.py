@@ -93,8 +93,8 @@ def longform(
     into: Annotated[Path, typer.Option(help="the build file that is written")] = Path("longform.yaml"),
 ) -> None:
     """The paper's mixture from what you have of its sources: a table of what is missing, and a build file."""
+    from lft.ask.schema import Backend
     from lft.corpus.longform import compared, longform_build, parts_in, table
-    from lft.corpus.schema import Backend
     from lft.errors import RecipeError
     from lft.files import write_text
     from lft.recipe.write import to_yaml
@@ -189,15 +189,15 @@ def _build(file: str, overrides: list[str] | None) -> Build:
 
 def _tools(build: Build) -> Tools:
     """What a build needs of this machine; keys are read from the environment here and nowhere else."""
-    from lft.corpus.ask.opened import Place, open_model
     from lft.corpus.build import Tools, root_of
     from lft.corpus.load import Asked
+    from lft.corpus.opened import Place, open_backend
 
     place = Place(cache_folder(), root_of(build) / "jobs", build.run)
 
     def opened(asked: Asked) -> Any:
         name = asked.backend.key_env
-        return open_model(asked.backend, asked.key, os.environ.get(name) if name else None, place, _note)
+        return open_backend(asked.backend, asked.key, os.environ.get(name) if name else None, place, _note)
 
     return Tools(opened, _screening(root_of(build), opened), _note)
 

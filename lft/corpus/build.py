@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lft.corpus.ask.ledger import open_ledger
-from lft.corpus.ask.request import Model
+from lft.ask.ledger import open_ledger
+from lft.ask.request import Model
 from lft.corpus.beyond.run import go_beyond
 from lft.corpus.beyond.translate import takes_it
 from lft.corpus.dataset import write_dataset

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from lft.ask.schema import Backend
 from lft.corpus.funnel import funnel
-from lft.corpus.schema import Backend, Build
+from lft.corpus.schema import Build
 from lft.corpus.step import Report
 from lft.recipe.write import to_yaml
 

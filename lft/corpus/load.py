@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lft.corpus.schema import Backend, Build
+from lft.ask.schema import Backend
+from lft.corpus.schema import Build
 from lft.recipe.catalogue_files import catalogue_folder, recipes_in
 from lft.recipe.closed import Closed, Rule
 from lft.recipe.layers import layered

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lft.ask.schema import Backend
 from lft.corpus.schema import (
-    Backend,
     Build,
     Diversity,
     Instruct,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from lft.ask.schema import Backend
 from lft.recipe.schema import Flag, Name, NonEmpty, Option, PositiveInt, Real, Tag
 
 Lang = Annotated[str, StringConstraints(min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")]
@@ -116,33 +117,6 @@ class Select(_Closed):
     contamination: Contamination = Field(default_factory=Contamination, description="overlap with evaluation")
     diversity: Diversity | None = Field(None, description="clusters of embeddings")
     quotas: Quotas = Field(default_factory=Quotas, description="numbers by source, language, length")
-
-
-class Backend(_Closed):
-    """A language model and what may be asked of it."""
-
-    kind: Literal["openai", "transformers", "vllm"] = Field(
-        description="openai: any endpoint of that API; transformers: in this process; vllm: datatrove's, on a cluster"
-    )
-    model: NonEmpty = Field(description="the endpoint's name for it; else hub id, folder or package://")
-    url: NonEmpty | None = Field(None, description="openai: address up to and with /v1")
-    key_env: Option | None = Field(None, description="openai: environment variable that holds the key")
-    api: Literal["chat", "completions"] = Field("chat", description="openai, vllm: which of the two interfaces")
-    concurrency: PositiveInt = Field(16, description="requests under way at once; transformers: prompts of a batch")
-    gpus: PositiveInt = Field(1, description="vllm: GPUs of one server")
-    context: PositiveInt = Field(8192, description="vllm: tokens of prompt and reply together at most")
-    timeout_seconds: Annotated[float, Field(strict=True, gt=0)] = Field(120.0, description="patience with one request")
-    retries: Count = Field(6, description="further tries after 429, 5xx, time-outs and cut streams, with back-off")
-    requests_per_minute: PositiveInt | None = Field(None, description="rate limit; null: none")
-    tokens_per_minute: PositiveInt | None = Field(None, description="rate limit; null: none")
-    price_in: Annotated[float, Field(strict=True, ge=0)] = Field(0.0, description="money for a million tokens read")
-    price_out: Annotated[float, Field(strict=True, ge=0)] = Field(0.0, description="money for a million tokens written")
-    budget: Annotated[float, Field(strict=True, gt=0)] | None = Field(None, description="money at which the run stops")
-    token_budget: PositiveInt | None = Field(None, description="tokens, read and written, after which the run stops")
-    temperature: Annotated[float, Field(strict=True, ge=0)] = Field(0.7, description="0 is greedy")
-    top_p: Share = Field(0.9, description="nucleus")
-    max_tokens: PositiveInt = Field(128, description="tokens of a reply at most")
-    seed: Count = Field(42, description="with the document's hash, the seed of its request")
 
 
 class Styles(_Closed):

@@ -15,11 +15,11 @@ from typing import Final
 
 import lft
 from lft.files import write_text
+from lft.page.chart import Series, chart
+from lft.page.html import Child, Html, definitions, element, joined, table
 from lft.train.folder import Lock, RunFolder
 from lft.train.history import REPORT, Metrics, Run, SampleRecord, Saved, Value, recipe_values
 from lft.train.record import SplitCounts
-from lft.train.report_chart import Series, chart
-from lft.train.report_html import Child, Html, definitions, element, joined, table
 from lft.train.summary import began, fall_sentence, next_commands, obstacle, steps_taken, time_taken
 
 # Even if a text were to get through as HTML, nothing of it would run and nothing would be fetched.
@@ -85,7 +85,7 @@ def _head(run: Run) -> Html:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"{_title(run)}: fine-tuning report"),
-        element("style", Html((files("lft.train") / "report.css").read_text(encoding="utf-8"))),
+        element("style", Html((files("lft.page") / "page.css").read_text(encoding="utf-8"))),
     )
 
 

@@ -25,8 +25,8 @@ from statistics import median
 
 import aiohttp
 
-from lft.corpus.ask.endpoint import Endpoint
-from lft.corpus.ask.wire import body_of
+from lft.ask.endpoint import Endpoint
+from lft.ask.wire import body_of
 from lft.corpus.document import Document
 from lft.corpus.instruct.plan import question
 from lft.corpus.instruct.run import instruct

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lft.corpus.ask.endpoint import Endpoint
+from lft.ask.endpoint import Endpoint
 from lft.corpus.document import Document
 from lft.corpus.instruct.run import instruct
 from lft.corpus.schema import Build

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lft.corpus.ask.meter import FREE, Meter
-from lft.corpus.ask.request import Failure, Reply, Request, Take
+from lft.ask.meter import FREE, Meter
+from lft.ask.request import Failure, Reply, Request, Take
 
 
 class Rule:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lft.corpus.ask.ledger import Ledger, open_ledger
+from lft.ask.ledger import Ledger, open_ledger
 from lft.corpus.beyond.constraints import constraints_in
 from lft.corpus.beyond.rewrite import faithfulness, unfaithful
 from lft.corpus.beyond.run import go_beyond

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lft.ask.schema import Backend
 from lft.corpus.load import BUILD, load_build
 from lft.corpus.longform import PARTS, compared, longform_build, parts_in, table
-from lft.corpus.schema import Backend
 from lft.errors import InputError
 from lft.recipe.write import to_yaml
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.clean import ended
 from lft.corpus.instruct.length import WORDINGS, drawn_clause, true_clauses, with_clause
-from lft.corpus.instruct.sentences import sentences
+from lft.data.sentences import sentences
 
 
 @pytest.mark.parametrize(

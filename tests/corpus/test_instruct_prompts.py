@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft.corpus.ask.request import Message, rough_tokens
+from lft.ask.request import Message, rough_tokens
 from lft.corpus.instruct.excerpt import GAP, excerpt
 from lft.corpus.instruct.prompts import CHAT, COMPLETION, HERE, asked, frame
 

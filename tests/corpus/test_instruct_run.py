@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lft.corpus.ask.endpoint import Endpoint as Model
-from lft.corpus.ask.meter import BudgetSpent, Limits
+from lft.ask.endpoint import Endpoint as Model
+from lft.ask.meter import BudgetSpent, Limits
 from lft.corpus.document import Document, Pair
 from lft.corpus.instruct.run import Estimate, estimate, instruct
 from lft.corpus.step import Report

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lft.corpus.ask.ledger import open_ledger
-from lft.corpus.ask.meter import FREE, Meter
-from lft.corpus.ask.request import Reply, Request, Take
+from lft.ask.ledger import open_ledger
+from lft.ask.meter import FREE, Meter
+from lft.ask.request import Reply, Request, Take
 from lft.corpus.document import Pair
 from lft.corpus.load import load_build
 from lft.corpus.schema import Build, RoundTrip

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lft.errors import InputError, TrainingError
+from lft.page.chart import MOST_POINTS, Series, _ticks, chart
+from lft.page.html import element
 from lft.recipe.schema import Recipe
 from lft.train.folder import LockedBelow, RunFolder
 from lft.train.history import Run
 from lft.train.report import render, write_report
-from lft.train.report_chart import MOST_POINTS, Series, _ticks, chart
-from lft.train.report_html import element
 from lft.train.summary import fall_sentence, next_commands
 from tests.run_folders import LOCK, bare_run, checkpoint, finished_run, log_metrics, recipe, sample, step_record
 
@@ -77,7 +77,7 @@ def test_the_page_asks_for_nothing_outside_itself_and_runs_nothing(finished: Pag
     links = [value for name, value in finished.attributes if name == "href"]
     assert links == ["recipe.yaml", "lock.json", "state.json", "data.json", "metrics.jsonl", "samples.jsonl"]
     assert ("http-equiv", "Content-Security-Policy") in finished.attributes
-    css = (files("lft.train") / "report.css").read_text(encoding="utf-8")
+    css = (files("lft.page") / "page.css").read_text(encoding="utf-8")
     assert "url(" not in css
     assert "@import" not in css
     assert "</" not in css
@@ -265,7 +265,7 @@ def test_long_runs_are_drawn_as_means_and_the_page_says_so(tmp_path: Path) -> No
 
 
 def test_colours_have_the_contrast_that_text_needs_in_both_schemes() -> None:
-    css = (files("lft.train") / "report.css").read_text(encoding="utf-8")
+    css = (files("lft.page") / "page.css").read_text(encoding="utf-8")
     assert "@media (prefers-color-scheme: dark)" in css
     schemes = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(schemes) == 2

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from lft.corpus.ask.asking import Notify, ask
-from lft.corpus.ask.ledger import Ledger
-from lft.corpus.ask.opened import sampling_of
-from lft.corpus.ask.request import Message, Model, Request
+from lft.ask.asking import Notify, ask
+from lft.ask.ledger import Ledger
+from lft.ask.opened import sampling_of
+from lft.ask.request import Message, Model, Request
 from lft.corpus.document import Pair
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.excerpt import excerpt

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from lft.corpus.ask.asking import Notify
-from lft.corpus.ask.ledger import Ledger
-from lft.corpus.ask.request import Model
+from lft.ask.asking import Notify
+from lft.ask.ledger import Ledger
+from lft.ask.request import Model
 from lft.corpus.beyond.constraints import constrain
 from lft.corpus.beyond.rewrite import rewrite
 from lft.corpus.beyond.translate import Models, by_translation, takes_it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lft.corpus.instruct import draw
-from lft.corpus.instruct.sentences import paragraphs, sentences
+from lft.data.sentences import paragraphs, sentences
 
 Kind = Literal["sentences", "words", "paragraphs", "manner"]
 _BRIEF: Final = 3  # fewer sentences than this are brief

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from lft.corpus.ask.opened import sampling_of
-from lft.corpus.ask.request import Model, Request
+from lft.ask.opened import sampling_of
+from lft.ask.request import Model, Request
 from lft.corpus.document import Document, Pair
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.clean import cleaned, ended

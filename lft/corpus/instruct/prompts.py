@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from lft.corpus.ask.request import Form, Message
+from lft.ask.request import Form, Message
 
 Asked = Literal["instruction", "chatbot", "search-engine"]
 HERE: Final = "<corpus_example>"

@@ -15,10 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 
-from lft.corpus.ask.asking import Asked, ask
-from lft.corpus.ask.ledger import Ledger, open_ledger
-from lft.corpus.ask.meter import Spent
-from lft.corpus.ask.request import Model
+from lft.ask.asking import Asked, ask
+from lft.ask.ledger import Ledger, open_ledger
+from lft.ask.meter import Spent
+from lft.ask.request import Model
 from lft.corpus.document import Document, Pair
 from lft.corpus.instruct.length import WORDINGS
 from lft.corpus.instruct.plan import answered, asked_by_a_person, has_question, question, wording_of

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from lft.corpus.ask.asking import Notify, ask
-from lft.corpus.ask.ledger import Ledger
-from lft.corpus.ask.request import Message, Model, Request, Sampling
+from lft.ask.asking import Notify, ask
+from lft.ask.ledger import Ledger
+from lft.ask.request import Message, Model, Request, Sampling
 from lft.corpus.document import Pair
 from lft.corpus.step import step_digest
 

@@ -81,8 +81,8 @@ def _scored(model: Any, prompts: Sequence[Sequence[int]], target: Sequence[int])
 
 def load_scorer(name: str, cache: Path, notify: Callable[[str], None]) -> Scorer:
     """A model by hub id, folder, file.gguf or package://. Raises InputError or MachineError where that cannot be."""
-    from lft.corpus.ask.local import load_local
-    from lft.corpus.ask.meter import FREE
+    from lft.ask.local import load_local
+    from lft.ask.meter import FREE
 
     loaded = load_local(name, cache, FREE, 1, notify)
     return Scorer(name, loaded.model, loaded.tokenizer)

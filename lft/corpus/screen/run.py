@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from lft.corpus.ask.asking import Notify
-from lft.corpus.ask.ledger import Ledger
-from lft.corpus.ask.opened import sampling_of
-from lft.corpus.ask.request import Model
+from lft.ask.asking import Notify
+from lft.ask.ledger import Ledger
+from lft.ask.opened import sampling_of
+from lft.ask.request import Model
 from lft.corpus.document import Pair
 from lft.corpus.instruct.length import true_clauses
 from lft.corpus.language import checkable, detected, same_language

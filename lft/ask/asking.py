@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lft.corpus.ask.ledger import Ledger, entry_of
-from lft.corpus.ask.meter import Meter, Spent
-from lft.corpus.ask.request import Failure, Model, Reply, Request
+from lft.ask.ledger import Ledger, entry_of
+from lft.ask.meter import Meter, Spent
+from lft.ask.request import Failure, Model, Reply, Request
 
 Notify = Callable[[str], None]
 _LINGER: Final = 0.02  # seconds in which answers gather before they are flushed to the disk together

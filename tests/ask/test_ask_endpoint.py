@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from lft.corpus.ask.asking import Asked, ask
-from lft.corpus.ask.endpoint import Endpoint as Model
-from lft.corpus.ask.ledger import open_ledger
-from lft.corpus.ask.meter import BudgetSpent, Limits
-from lft.corpus.ask.request import Message, Request, Sampling
-from lft.corpus.ask.secret import Secret
+from lft.ask.asking import Asked, ask
+from lft.ask.endpoint import Endpoint as Model
+from lft.ask.ledger import open_ledger
+from lft.ask.meter import BudgetSpent, Limits
+from lft.ask.request import Message, Request, Sampling
+from lft.ask.secret import Secret
 from lft.errors import InputError, LftError, RecipeError
 from tests.corpus.endpoint import Endpoint, answer_to
 
@@ -161,7 +161,7 @@ def test_an_empty_answer_is_an_answer_and_is_not_asked_for_again(tmp_path: Path)
 
 
 def test_requests_a_minute_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lft.corpus.ask.pace._MINUTE", 0.5)
+    monkeypatch.setattr("lft.ask.pace._MINUTE", 0.5)
     with Endpoint() as stub:
         start = time.monotonic()
         asked(stub, tmp_path, 10, requests_per_minute=4)
@@ -171,7 +171,7 @@ def test_requests_a_minute_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_tokens_a_minute_are_kept_by_what_requests_really_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lft.corpus.ask.pace._MINUTE", 0.5)
+    monkeypatch.setattr("lft.ask.pace._MINUTE", 0.5)
     with Endpoint() as stub:
         start = time.monotonic()
         asked(stub, tmp_path, 4, tokens_per_minute=300, concurrency=1)  # 151 promised each, about 32 taken

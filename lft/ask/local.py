@@ -10,8 +10,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
-from lft.corpus.ask.meter import FREE, Limits, Meter, Spent
-from lft.corpus.ask.request import Form, Reply, Request, Sampling, Take
+from lft.ask.meter import FREE, Limits, Meter, Spent
+from lft.ask.request import Form, Reply, Request, Sampling, Take
 from lft.data.example import Turn
 from lft.data.prompts import prompt_format, prompt_text
 from lft.literal import protected

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from lft.corpus.ask.request import Form, Reply, Request, rough_tokens
+from lft.ask.request import Form, Reply, Request, rough_tokens
 
 PATHS: Final[Mapping[Form, str]] = {"chat": "/chat/completions", "completion": "/completions"}
 _TRANSIENT: Final = (408, 409, 425, 429)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from lft.train.report_html import Html, element, joined
+from lft.page.html import Html, element, joined
 
 MOST_POINTS: Final = 400  # more than that is finer than the pixels of the chart
 Point = tuple[float, float]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lft.corpus.ask.asking import ask
-from lft.corpus.ask.cluster import Cluster, payload, rollout
-from lft.corpus.ask.ledger import open_ledger
-from lft.corpus.ask.request import Message, Request, Sampling
+from lft.ask.asking import ask
+from lft.ask.ledger import open_ledger
+from lft.ask.request import Message, Request, Sampling
+from lft.corpus.cluster import Cluster, payload, rollout
 from lft.corpus.schema import Run
 from lft.errors import MachineError
 from tests.corpus.endpoint import Endpoint, answer_to

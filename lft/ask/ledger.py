@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lft.corpus.ask.meter import Spent
-from lft.corpus.ask.request import Failure, Reply, Request
+from lft.ask.meter import Spent
+from lft.ask.request import Failure, Reply, Request
 from lft.errors import MachineError
 from lft.files import disk_errors, sync_folder
 

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lft.corpus.ask import wire
-from lft.corpus.ask.meter import FREE, Limits, Meter, Spent
-from lft.corpus.ask.pace import Pace, retry_after
-from lft.corpus.ask.request import ROUGHLY, Failure, Form, Reply, Request, Take, rough_tokens
-from lft.corpus.ask.secret import Secret
+from lft.ask import wire
+from lft.ask.meter import FREE, Limits, Meter, Spent
+from lft.ask.pace import Pace, retry_after
+from lft.ask.request import ROUGHLY, Failure, Form, Reply, Request, Take, rough_tokens
+from lft.ask.secret import Secret
 from lft.errors import InputError, MachineError
 
 if TYPE_CHECKING:

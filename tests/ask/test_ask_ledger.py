@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft.corpus.ask.ledger import Entry, entry_of, open_ledger
-from lft.corpus.ask.request import Failure, Message, Reply, Request, Sampling, from_json
+from lft.ask.ledger import Entry, entry_of, open_ledger
+from lft.ask.request import Failure, Message, Reply, Request, Sampling, from_json
 from lft.errors import MachineError
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft.corpus.ask.meter import BudgetSpent, Limits, Meter, Spent
-from lft.corpus.ask.pace import Pace, Window, retry_after
+from lft.ask.meter import BudgetSpent, Limits, Meter, Spent
+from lft.ask.pace import Pace, Window, retry_after
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from lft.corpus.ask.meter import Limits, Meter
+from lft.ask.meter import Limits, Meter
 
 Form = Literal["chat", "completion"]
 """Whether a model answers messages, or goes on with a text."""

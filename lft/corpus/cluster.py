@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lft.corpus.ask.meter import FREE, Limits, Meter
-from lft.corpus.ask.request import ROUGHLY, Failure, Form, Reply, Request, Take, from_json, rough_tokens
+from lft.ask.meter import FREE, Limits, Meter
+from lft.ask.request import ROUGHLY, Failure, Form, Reply, Request, Take, from_json, rough_tokens
 from lft.corpus.schema import Run
 from lft.corpus.step import read_records
 from lft.errors import InputError, MachineError
@@ -179,7 +179,7 @@ async def rollout(document: Any, generate: Callable[[dict[str, Any]], Awaitable[
 
 def payload(request: Request) -> dict[str, Any]:
     """What vLLM is sent, but for the model's name."""
-    from lft.corpus.ask.wire import body_of
+    from lft.ask.wire import body_of
 
     body: dict[str, Any] = json.loads(body_of(request, ""))
     del body["model"]
