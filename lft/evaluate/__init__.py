@@ -1,1 +1,1 @@
-"""Answers from tuned models; suites and metrics to come."""
+"""Answers of models to suites of questions, scored with statistics that say how sure they are."""
