@@ -1,7 +1,7 @@
 """What a metric is: numbers of each row that may be added up, and how a score is made of their sums.
 
-A mean, a ratio (words of the answers over words of the references), BLEU and chrF are functions of sums over rows. So one
-definition gives the score of a suite, of a source, of a language, and of each resampling of a bootstrap.
+A mean, a ratio (words of the answers over words of the references), BLEU and chrF are functions of sums over rows.
+So one definition gives the score of a suite, of a source, of a language, and of each resampling of a bootstrap.
 """
 
 from __future__ import annotations
