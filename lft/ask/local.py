@@ -1,4 +1,4 @@
-"""A model in this process: batches of like length, each row with its own seed."""
+"""A model in this process: rows of like length side by side, each with its own seed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from typing import Any, Final
 
 from lft.ask.meter import FREE, Limits, Meter, Spent
 from lft.ask.request import Form, Reply, Request, Sampling, Take
+from lft.base.continuous import Asking, answers
+from lft.base.decode import Decoding
 from lft.data.example import Turn
 from lft.data.prompts import prompt_format, prompt_text
 from lft.literal import protected
 
-_AHEAD: Final = 8  # batches that are sorted by length together
+_AHEAD: Final = 32  # times the batch: requests that are sorted by length together
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A loaded model and its tokenizer; it is asked as chat where the tokenizer has a template for that."""
+    """A loaded model and its tokenizer.
+
+    It is asked as chat where the tokenizer has a template for that, else it goes on with a text. With ``ready`` what it
+    is asked are texts in the model's own format already (``lft.data.prompts``), read as that says.
+    """
 
     name: str
     model: Any
@@ -29,54 +35,56 @@ class Local:
     limits: Limits = FREE
     batch: int = 16
     counted_by: str = "the model's tokenizer"
+    ready: Asking | None = None
 
     @property
     def form(self) -> Form:
         """chat for an instruction-tuned model, completion for a base model."""
-        return "chat" if getattr(self.tokenizer, "chat_template", None) else "completion"
+        chat = self.ready is None and getattr(self.tokenizer, "chat_template", None)
+        return "chat" if chat else "completion"
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     async def answer(self, requests: Iterator[Request], take: Take, meter: Meter) -> None:
-        """Ask batch by batch; see ``Model``. Raises BudgetSpent, and RecipeError where a prompt has no room."""
+        """Ask them window by window; see ``Model``. Raises BudgetSpent, and RecipeError where a prompt has no room."""
         while window := list(islice(requests, self.batch * _AHEAD)):
             window.sort(key=lambda one: (one.sampling.max_tokens, one.sampling.temperature, len(one.prompt)))
             for sampling, alike in groupby(window, key=lambda one: one.sampling):
                 rows = list(alike)
-                for start in range(0, len(rows), self.batch):
-                    await self._batch(rows[start : start + self.batch], sampling, take, meter)
+                share = self.batch if self.limits.bounded else len(rows)  # what is promised at once stays small
+                for start in range(0, len(rows), share):
+                    await self._asked(rows[start : start + share], sampling, take, meter)
 
-    async def _batch(self, rows: Sequence[Request], sampling: Sampling, take: Take, meter: Meter) -> None:
+    async def _asked(self, rows: Sequence[Request], sampling: Sampling, take: Take, meter: Meter) -> None:
         texts = [self._text(row) for row in rows]
         counts = [self.count(text) for text in texts]
         most = Spent(len(rows), sum(counts), len(rows) * sampling.max_tokens)
         meter.promise(most)
         cost = Spent()
+        start = time.monotonic()
+        made = self._made(texts, rows, sampling)
         try:
-            start = time.monotonic()
-            answers = await asyncio.to_thread(self._generated, texts, rows, sampling)
-            seconds = time.monotonic() - start
-            cost = Spent(len(rows), sum(counts), sum(one.tokens for one in answers))
+            while (found := await asyncio.to_thread(next, made, None)) is not None:
+                place, answer = found
+                cost += Spent(1, counts[place], answer.tokens)
+                finish, seconds = "stop" if answer.finished else "length", time.monotonic() - start
+                take(rows[place], Reply(answer.text, finish, counts[place], answer.tokens, seconds))
         finally:
             meter.settle(most, cost)
-        for row, tokens, answer in zip(rows, counts, answers, strict=True):
-            take(row, Reply(answer.text, "stop" if answer.finished else "length", tokens, answer.tokens, seconds))
 
-    def _generated(self, texts: Sequence[str], rows: Sequence[Request], sampling: Sampling) -> list[Any]:
-        from lft.base.decode import Decoding, generate
-
+    def _made(self, texts: Sequence[str], rows: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Any]]:
         greedy = sampling.temperature == 0
         decoding = Decoding(sampling.max_tokens, sampling.top_p, sampling.temperature or 1.0, greedy)
         seeds = None if greedy else [row.seed for row in rows]
-        special = self.form == "completion"
-        return generate(self.model, self.tokenizer, texts, decoding, special=special, seeds=seeds)
+        asking = self.ready or Asking(special=self.form == "completion")
+        return answers(self.model, self.tokenizer, texts, decoding, asking, seeds, self.batch)
 
     def _text(self, request: Request) -> str:
         """The prompt as the model reads it; what a document says never becomes a special token."""
         if isinstance(request.asked, str):
-            return protected(request.asked, self.tokenizer)
+            return request.asked if self.ready else protected(request.asked, self.tokenizer)
         turns = tuple(Turn(one.role, one.text) for one in request.asked)
         return prompt_text(prompt_format("chat", "token", self.tokenizer), turns, self.tokenizer)
 

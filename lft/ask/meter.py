@@ -39,6 +39,11 @@ class Limits:
     token_budget: int | None = None
     where: str = "backend"
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a budget."""
+        return self.budget is not None or self.token_budget is not None
+
     def money(self, spent: Spent) -> float:
         """What tokens cost."""
         return (spent.tokens_in * self.price_in + spent.tokens_out * self.price_out) / 1e6

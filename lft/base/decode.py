@@ -5,7 +5,7 @@ It lives in this room since training (samples before and after) and evaluation b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -95,10 +95,10 @@ def generate(
     import torch
 
     paired = is_paired(model)
-    rows = [_prompt_ids(tokenizer, prompt, special, paired) for prompt in prompts]
+    rows = [prompt_ids(tokenizer, prompt, special, paired) for prompt in prompts]
     pad = ensure_pad(tokenizer)
     ids, mask = _padded(rows, pad, paired, model.device)
-    _require_room(model, ids.shape[1], decoding.max_new_tokens)
+    require_room(model, ids.shape[1], decoding.max_new_tokens)
     stops = stop_ids(model, tokenizer, stop)
     training = model.training
     model.eval()
@@ -114,7 +114,7 @@ def generate(
         )
     model.train(training)
     given = 1 if paired else ids.shape[1]  # a decoder with an encoder begins with its start token
-    return [_answer(tokenizer, row[given:].tolist(), stops, restored) for row in made]
+    return [answer_of(tokenizer, row[given:].tolist(), stops, restored) for row in made]
 
 
 def _drawn_by_row(decoding: Decoding, seeds: Sequence[int], device: Any) -> dict[str, Any]:
@@ -124,23 +124,38 @@ def _drawn_by_row(decoding: Decoding, seeds: Sequence[int], device: Any) -> dict
     leaves one token of each row, and greedy search takes it.
     """
     import torch
-    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import LogitsProcessorList
 
     streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def draw(_: Any, scores: Any) -> Any:
-        shares = torch.softmax(scores.float(), dim=-1)
-        rows = zip(shares, streams, strict=True)
-        drawn = torch.stack([torch.multinomial(share, 1, generator=stream) for share, stream in rows])
-        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn(scores, streams)[:, None], 0.0)
+
+    settings = replace(decoding, greedy=True).arguments()
+    return {**settings, "logits_processor": LogitsProcessorList([*warpers(decoding), draw])}
+
+
+def warpers(decoding: Decoding) -> Any:
+    """What makes logits into those that are drawn from: nothing where the likeliest token is taken."""
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
     sampled = LogitsProcessorList()
-    if decoding.temperature != 1.0:
+    if decoding.temperature != 1.0 and not decoding.greedy:
         sampled.append(TemperatureLogitsWarper(decoding.temperature))
-    if decoding.top_p < 1.0:
+    if decoding.top_p < 1.0 and not decoding.greedy:
         sampled.append(TopPLogitsWarper(decoding.top_p))
-    sampled.append(draw)
-    return {**replace(decoding, greedy=True).arguments(), "logits_processor": sampled}
+    return sampled
+
+
+def drawn(scores: Any, streams: Sequence[Any] | None) -> Any:
+    """A token for each row of scores [rows x vocabulary], drawn from the row's stream; the likeliest with None."""
+    import torch
+
+    if streams is None:
+        return scores.argmax(-1)
+    shares = torch.softmax(scores.float(), dim=-1)
+    rows = zip(shares, streams, strict=True)
+    return torch.cat([torch.multinomial(share, 1, generator=stream) for share, stream in rows])
 
 
 def is_paired(model: Any) -> bool:
@@ -148,7 +163,8 @@ def is_paired(model: Any) -> bool:
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
-def _require_room(model: Any, prompt: int, new: int) -> None:
+def require_room(model: Any, prompt: int, new: int) -> None:
+    """Raise RecipeError where a prompt and its answer (tokens) are longer than the model has positions."""
     config = getattr(model, "config", None)
     if config is not None:
         fix = f"lower --max-new-tokens (now {new}) or shorten the prompt: together at most {{}}"
@@ -176,7 +192,8 @@ def stop_ids(model: Any, tokenizer: Any, stop: int | None = None) -> list[int]:
     return sorted({tokenizer.eos_token_id, *listed} | ({stop} if stop is not None else set()))
 
 
-def _prompt_ids(tokenizer: Any, prompt: str, special: bool, paired: bool) -> list[int]:
+def prompt_ids(tokenizer: Any, prompt: str, special: bool, paired: bool) -> list[int]:
+    """A prompt as ids, open at its end for a decoder and closed for an encoder (``paired``)."""
     ids = encoded(tokenizer, [prompt], add_special_tokens=special)[0]
     eos = tokenizer.eos_token_id
     # T5-like tokenizers close every text with EOS; an open prompt must not end with it.
@@ -184,7 +201,8 @@ def _prompt_ids(tokenizer: Any, prompt: str, special: bool, paired: bool) -> lis
     return [*opened, eos] if paired else opened
 
 
-def _answer(tokenizer: Any, ids: list[int], stops: Sequence[int], restored: Restored | None) -> Answer:
+def answer_of(tokenizer: Any, ids: list[int], stops: Collection[int], restored: Restored | None) -> Answer:
+    """Generated ids as text, up to the first token that ends an answer."""
     end = next((place for place, token in enumerate(ids) if token in stops), None)
     kept = ids if end is None else ids[:end]
     text = str(tokenizer.decode(kept, skip_special_tokens=True))
