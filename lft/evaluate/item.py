@@ -7,6 +7,7 @@ from typing import Literal
 
 Unit = Literal["words", "sentences", "paragraphs", "steps"]
 Relation = Literal["equal", "at-most", "at-least"]
+Finish = Literal["stop", "length", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Output:
     text: str
     sample: int = 0
     tokens: int | None = None
-    finish: Literal["stop", "length", "unknown"] = "unknown"
+    finish: Finish = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 from lft.errors import InputError
 from lft.evaluate.item import Item, Output, Row, Wanted
 from lft.evaluate.metric import Floats
-from lft.files import MANIFEST, json_lines, new_folder, require_whole, seal, write_text
+from lft.files import MANIFEST, json_lines, new_folder, require_whole, write_text
 
 RESULT: Final = "result.json"
 ROWS: Final = "rows.jsonl"
@@ -106,7 +106,6 @@ def save_result(result: Result, folder: Path, scores: Mapping[str, Any]) -> None
         write_text(draft / RESULT, json.dumps(head, ensure_ascii=False, indent=1) + "\n")
         lines = (_line(result, number) for number in range(len(result.rows)))
         write_text(draft / ROWS, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines))
-        seal(draft)
 
 
 def _line(result: Result, number: int) -> dict[str, Any]:
