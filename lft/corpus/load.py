@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lft.ask.rules import has_address, has_price
 from lft.ask.schema import Backend
 from lft.corpus.schema import Build
 from lft.recipe.catalogue_files import catalogue_folder, recipes_in
@@ -17,7 +17,6 @@ from lft.recipe.problems import BadRecipe, Origin, Problem, listed, nearest, sho
 
 COLUMNS: Final = ("text", "title", "lang", "licence", "question", "id", "url", "subset", "score")
 _COLUMNED: Final = ("jsonl", "csv", "parquet")
-_URL: Final = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +108,17 @@ def styles_sum_to_one(build: Build) -> str | None:
 
 def endpoints_have_addresses(build: Build) -> str | None:
     """An endpoint needs an address, a model in this process has none."""
-    for asked in backends(build):
-        if asked.backend.kind == "openai" and not _URL.fullmatch(asked.backend.url or ""):
-            return f"{asked.key}: kind openai needs url: http(s)://host/v1, got {shown(str(asked.backend.url))}"
-        if asked.backend.kind != "openai" and (asked.backend.url or asked.backend.key_env):
-            return f"{asked.key}: url and key_env are for kind openai only"
-    return None
+    return _of_backends(build, has_address)
 
 
 def money_has_a_price(build: Build) -> str | None:
     """A budget without prices would never be reached."""
-    for asked in backends(build):
-        if asked.backend.budget is not None and not (asked.backend.price_in or asked.backend.price_out):
-            return f"{asked.key}: a budget needs price_in and price_out"
-    return None
+    return _of_backends(build, has_price)
+
+
+def _of_backends(build: Build, broken_by: Callable[[Backend], str | None]) -> str | None:
+    found = ((asked.key, broken_by(asked.backend)) for asked in backends(build))
+    return next((f"{key}: {broken}" for key, broken in found if broken), None)
 
 
 def budgets_can_be_kept(build: Build) -> str | None:
