@@ -104,15 +104,15 @@ def test_items_are_judged_by_keys_alone_and_each_answer_is_saved(
     page, asked = begin(browser, audit, "anna")
     for key in ("1", "2", "3", "1"):
         page.keyboard.press(key)
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('1 of 3')")
-    page.wait_for_function("document.getElementById('place').textContent === 'item 2 of 3'")
+    page.wait_for_selector('#count:text("1 of 3")')
+    page.wait_for_selector('#place:text-is("item 2 of 3")')
     (one,) = Ratings(tmp_path).last().values()
     assert list(one.answers.values()) == [2, 1, 0, 2]
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("n")
     page.keyboard.type("unclear 123")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('saved').textContent === 'saved'")
+    page.wait_for_selector('#saved:text-is("saved")')
     page.wait_for_timeout(100)
     assert [rating.note for rating in Ratings(tmp_path).last().values()] == ["unclear 123"]
     assert page.title() == "lft audit"
@@ -125,7 +125,7 @@ def test_who_comes_back_goes_on_where_the_answers_stopped(audit: AuditServer, br
     first = page.inner_text("#instruction")
     for key in "1111":
         page.keyboard.press(key)
-    page.wait_for_function("document.getElementById('place').textContent === 'item 2 of 3'")
+    page.wait_for_selector('#place:text-is("item 2 of 3")')
     again, _ = begin(browser, audit, "anna")
     assert again.inner_text("#place") == "item 2 of 3"
     assert again.inner_text("#instruction") != first
@@ -139,11 +139,11 @@ def test_a_rating_that_was_not_saved_is_told(audit: AuditServer, browser: Any) -
     page.route("**/rate", lambda route: route.abort())
     for key in "1111":
         page.keyboard.press(key)
-    page.wait_for_function("document.getElementById('saved').textContent.startsWith('not saved')")
+    page.wait_for_selector('#saved:text("not saved")')
     assert page.inner_text("#count") == "0 of 3 rated"
     page.unroute("**/rate")
     page.keyboard.press("1")
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('1 of 3')")
+    page.wait_for_selector('#count:text("1 of 3")')
 
 
 @needs_browser
