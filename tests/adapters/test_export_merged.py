@@ -202,7 +202,7 @@ def test_blocks_do_not_change_the_result(tmp_path: Path, monkeypatch: pytest.Mon
     adapter = saved_adapter(base, tmp_path / "adapter")
     whole = merge(base, adapter, tmp_path / "whole")
     monkeypatch.setattr("lft.adapters.export.stream.BLOCK", 100)
-    monkeypatch.setattr("lft.adapters.export.stream._AT_ONCE", 1000)
+    monkeypatch.setattr("lft.adapters.export.stream.AT_ONCE", 1000)
     assert [f.sha256 for f in merge(base, adapter, tmp_path / "parts").files] == [f.sha256 for f in whole.files]
 
 
@@ -279,16 +279,16 @@ def test_a_full_disk_is_one_message_before_a_byte_is_written(tmp_path: Path, mon
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lft.adapters.export import stream
+from lft.adapters.export import sink
 left = int(sys.argv[4])
-write = stream._Sink.write
+write = sink.Sink.write
 def dying(self, data):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, data)
-stream._Sink.write = dying
+sink.Sink.write = dying
 from tests.adapters.test_export_merged import merge
 merge(*map(Path, sys.argv[1:4]))
 """

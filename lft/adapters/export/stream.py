@@ -1,7 +1,7 @@
 """A model's weights written anew with changes in them, a block of rows at a time.
 
-base file ──mmap──▶ rows, float32 ──+ b·a──+ dense──▶ one rounding ──▶ new file
-                                                          └──▶ sha256, and what rounding left of the change
+base file ──mmap──▶ rows, float32 ──+ b·a──+ dense──▶ one rounding ──▶ sink: sha256, new file
+                                                          └──▶ what rounding left of the change
 
 Memory is a few blocks a worker, whatever the size of the model and of the stack. The sum is made in float32 and rounded
 once (2.5 of the registry's research: four adapters merged one after another lose twice as much). The base is mapped,
@@ -10,20 +10,18 @@ so its bytes are the page cache's.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import mmap
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import torch
-import xxhash
 
 from lft.adapters.deltas import Factors
+from lft.adapters.export.sink import AT_ONCE, Sink, require_on_disk
 from lft.base.diff_files import Planned, new_header
 from lft.base.headers import BITS, TensorInfo
 from lft.errors import InputError
@@ -32,8 +30,6 @@ from lft.files import disk_errors
 # Values of a block: small enough that its float32 copies stay in a processor's own cache (128 k is the fastest of
 # 16 k to 256 k on the machine of the bench).
 BLOCK: Final = 128 * 1024
-# Bytes handed to the kernel at once: in pieces this large it took a third of the time that 0.5 MB pieces took.
-_AT_ONCE: Final = 4 * 1024 * 1024
 DTYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -133,55 +129,36 @@ def write_files(folder: Path, files: Mapping[str, Sequence[Output]], workers: in
             was written to it.
         MachineError: the disk is full.
     """
-    with ThreadPoolExecutor(max(1, min(workers, len(files))), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        pending = [pool.submit(_write_file, folder / name, outputs) for name, outputs in files.items()]
+    workers = max(1, min(workers, len(files)))
+    largest_first = sorted(files, key=lambda name: -sum(output.planned.size for output in files[name]))
+    with (
+        ThreadPoolExecutor(workers) as closing,  # while one file is flushed and read back, the next one is summed
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as summing,
+    ):
+        pending = {name: summing.submit(_write_file, folder / name, files[name], closing) for name in largest_first}
         try:
-            return [one.result() for one in pending]
+            return [pending[name].result().result() for name in files]
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            summing.shutdown(cancel_futures=True)
             raise
 
 
-def _write_file(path: Path, outputs: Sequence[Output]) -> Written:
+def _write_file(path: Path, outputs: Sequence[Output], closing: ThreadPoolExecutor) -> Future[Written]:
     header = new_header([output.planned for output in outputs]).encode()
-    with disk_errors(path), path.open("xb", buffering=0) as stream:
-        sink, place = _Sink(stream), _Workplace()
+    with disk_errors(path), path.open("xb", buffering=0) as stream, Sink(stream) as sink:
+        place = _Workplace()
         sink.write(len(header).to_bytes(8, "little") + header)
         retained = [found for output in outputs if (found := _write_tensor(sink, output, place)) is not None]
-        os.fsync(stream.fileno())
-    if _checksum(path) != sink.checksum.digest():
-        raise InputError(f"{path.name} does not hold what was written to it", where=str(path), fix="check the disk")
-    return Written(path.name, sink.size, sink.digest.hexdigest(), tuple(retained))
+    return closing.submit(_closed, path, sink, tuple(retained))
 
 
-class _Sink:
-    """A file that is hashed while it is written: sha256 for its manifest, XXH3 for reading it back.
-
-    Reading back looks for faults of the machine and not for forgery, and sha256 takes nine times as long.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.size = stream, 0
-        self.digest, self.checksum = hashlib.sha256(), xxhash.xxh3_128()
-
-    def write(self, data: Any) -> None:
-        view = memoryview(data).cast("B")
-        self.digest.update(view)
-        self.checksum.update(view)
-        self.size += len(view)
-        while view:
-            view = view[self.stream.write(view) :]
+def _closed(path: Path, sink: Sink, retained: tuple[Retained, ...]) -> Written:
+    with disk_errors(path):
+        require_on_disk(path, sink)
+    return Written(path.name, sink.size, sink.sha256, retained)
 
 
-def _checksum(path: Path) -> bytes:
-    found, buffer = xxhash.xxh3_128(), memoryview(bytearray(_AT_ONCE))
-    with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(buffer):
-            found.update(buffer[:size])
-    return bytes(found.digest())
-
-
-def _write_tensor(sink: _Sink, output: Output, place: _Workplace) -> Retained | None:
+def _write_tensor(sink: Sink, output: Output, place: _Workplace) -> Retained | None:
     if output.edit is not None and output.edit.whole is not None:
         whole = output.edit.whole.to(DTYPES[output.dtype])
         if not torch.isfinite(whole).all():
@@ -191,12 +168,12 @@ def _write_tensor(sink: _Sink, output: Output, place: _Workplace) -> Retained | 
     if not output.copied:
         return _write_rows(sink, output, base_matrix(output.source), place)
     data = mapped(output.source)
-    for start in range(0, len(data), _AT_ONCE):
-        sink.write(data[start : start + _AT_ONCE])
+    for start in range(0, len(data), AT_ONCE):
+        sink.write(data[start : start + AT_ONCE])
     return None
 
 
-def _write_rows(sink: _Sink, output: Output, base: torch.Tensor, place: _Workplace) -> Retained | None:
+def _write_rows(sink: Sink, output: Output, base: torch.Tensor, place: _Workplace) -> Retained | None:
     """Block by block. base: [rows x columns] as the base stores it."""
     edit = output.edit or Edit(base.shape[0])
     seen = edit.seen(base) if edit.seen else None
@@ -239,12 +216,12 @@ class _Workplace:
 
     def __init__(self) -> None:
         self._floats = torch.empty(2, BLOCK)
-        self._bytes = torch.empty(_AT_ONCE, dtype=torch.uint8)
+        self._bytes = torch.empty(AT_ONCE, dtype=torch.uint8)
 
     def laid_out(self, columns: int, dtype: torch.dtype) -> _Buffers:
         """The buffers of one tensor."""
         block = max(1, BLOCK // columns)
-        rows = block * max(1, _AT_ONCE // (block * columns * dtype.itemsize))
+        rows = block * max(1, AT_ONCE // (block * columns * dtype.itemsize))
         if block * columns > self._floats.shape[1]:
             self._floats = torch.empty(2, block * columns)
         if (size := rows * columns * dtype.itemsize) > self._bytes.shape[0]:
