@@ -101,17 +101,15 @@ def _rounded(binding: Binding) -> str:
     return f"rounded to {binding.over}" if binding.over else "as it is stored"
 
 
-def merged_binding(parents: Sequence[Named], method: str, name: str, like: Binding | None = None) -> Binding | None:
+def merged_binding(parents: Sequence[Named], method: str, name: str, like: Binding | None) -> Binding | None:
     """The binding of the result: the base of all parents, the most rows, every tag; None where none is bound.
 
-    How the base is quantized is that of ``like`` (``rounded_like``); without it, theirs where all parents agree, else
-    the result is put on the base as it is stored.
+    How the base is quantized is that of ``like`` (``rounded_like``).
     """
     bindings = [one.adapter.binding for one in parents if one.adapter.binding is not None]
     if not bindings:
         return None
     first = min(bindings, key=lambda one: (one.base, one.name))  # the order of the parents does not count
-    alike = len({one.over for one in bindings}) == 1
     tags: dict[str, set[str]] = {}
     for one in bindings:
         for key, values in one.tags.items():
@@ -125,8 +123,6 @@ def merged_binding(parents: Sequence[Named], method: str, name: str, like: Bindi
         lft=lft.__version__,
         name=name,
     )
-    if like is None and alike:
-        like = first
     if like is None or like.quantize is None:
         return replace(merged, quantize=None, double_quant=True, compute_dtype="auto")
     computed = {one.compute_dtype for one in bindings if one.over == like.over}

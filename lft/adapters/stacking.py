@@ -22,7 +22,7 @@ from typing import Final, Literal
 from lft.adapters.adapter import Adapter, open_adapter, require_additive
 from lft.adapters.deltas import Delta, token_texts
 from lft.adapters.expression import parse_expression
-from lft.adapters.merge_folder import carried_files, merged_binding
+from lft.adapters.merge_folder import carried_files, merged_binding, rounded_like
 from lft.adapters.peft_folder import Named
 from lft.adapters.sources import Source, require_same_base
 from lft.adapters.weights import plus
@@ -311,7 +311,13 @@ def in_place(parts: Iterable[Part]) -> tuple[Part, ...]:
 
 
 def write_stack(
-    parts: Sequence[Part], kind: Kind, folder: Path, name: str = "", *, files_of: str | None = None
+    parts: Sequence[Part],
+    kind: Kind,
+    folder: Path,
+    name: str = "",
+    *,
+    files_of: str | None = None,
+    base_of: str | None = None,
 ) -> Binding:
     """Write a stack's files into an empty folder: its binding, and what its parts share.
 
@@ -321,15 +327,17 @@ def write_stack(
         folder: a draft.
         name: what it is called.
         files_of: the part whose tokenizer and prompt format are taken where those of the parts differ.
+        base_of: the part on whose base they stand, where the parts' bases were rounded differently.
 
     Raises:
         InputError: they differ, and nobody said whose are taken.
     """
     named = [Named(part.ref, part.adapter) for part in parts]
+    like = rounded_like(named, base_of)
     for file, path in carried_files(named, files_of).items():
         shutil.copyfile(path, folder / file)
     _require_tokens(parts, folder, files_of)
-    bound = merged_binding(named, kind, name)
+    bound = merged_binding(named, kind, name, like)
     assert bound is not None  # parts_of wants all of them bound
     binding = replace(bound, recipe=kind, below=tuple(part.share for part in parts), stack=kind)
     binding.save(folder)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,29 @@ def unstacked(plan: MergePlan, place: Place) -> MergePlan:
             known = found.get(one.ref)
             found[one.ref] = _joined(known, one) if known else one
     return replace(plan, inputs=tuple(found.values()))
+
+
+def adapters_in(refs: Iterable[str], place: Place) -> list[str]:
+    """Names of adapters, with the adapters of a stack in its place; each once, whatever weight the stack gives it.
+
+    Args:
+        refs: what was written.
+        place: where adapters are found.
+
+    Raises:
+        InputError: as for ``unstacked``, or a stack has a part in some layers only.
+    """
+    found: dict[str, None] = {}
+    for ref in refs:
+        for term in _terms(Term(ref, 1.0), place):
+            if isinstance(term.weight, ByLayer):
+                raise InputError(
+                    f"a part of it, {term.ref}, stands in some layers only, and whole adapters are looked at here",
+                    where=ref,
+                    fix="name its adapters, or merge it first: lft adapters merge",
+                )
+            found[term.ref] = None
+    return list(found)
 
 
 def _terms(term: Term, place: Place) -> Iterator[Term]:

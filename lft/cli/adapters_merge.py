@@ -107,14 +107,25 @@ def merge(
 def advise(
     adapters: Annotated[list[str], typer.Argument(metavar="ADAPTER...", help="names of the registry, or folders")],
     base: BaseOption = None,
+    locked: LockedOption = False,
+    lock_file: LockFileOption = None,
 ) -> None:
-    """Compare adapters before a merge: norms, cosines, overlaps, and which method to take."""
+    """Compare adapters before a merge: norms, cosines, overlaps, and which method to take.
+
+    A stack stands for its adapters.
+    """
     from lft.adapters.advice import advise as compared
     from lft.adapters.advice import table
     from lft.adapters.sources import require_same_base
+    from lft.adapters.store.stacks import place_in
+    from lft.adapters.unstack import adapters_in
 
-    store = opened()
-    inputs = _inputs(adapters, base, store, lambda text: folder_of(text, store))
+    store, lock = opened(), lock_of(locked, lock_file)
+
+    def folder(written: str) -> Path:
+        return folder_of(written, store, lock)
+
+    inputs = _inputs(adapters_in(adapters, place_in(store, folder, cache_folder())), base, store, folder)
     require_same_base(list(inputs.sources.values()))
     _say(table(compared({ref: source.delta for ref, source in inputs.sources.items()})))
 

@@ -33,6 +33,9 @@ def stack(
     files_of: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="whose tokenizer and prompt format, where they differ")
     ] = None,
+    base_of: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="on whose base, where QLoRAs and others are together")
+    ] = None,
     locked: LockedOption = False,
     lock_file: LockFileOption = None,
 ) -> None:
@@ -55,8 +58,9 @@ def stack(
 
     kind: Kind = "chain" if chain else "stack"
     parts = parts_of(pieces, kind, how, place_in(store, folder, cache_folder()))
-    whose = _whose(files_of, pieces, parts, folder) if files_of else None
-    stored, new = add_stack(store, parts, kind, name, version, whose)
+    files = _whose("--files-of", files_of, pieces, parts, folder)
+    like = _whose("--base-of", base_of, pieces, parts, folder)
+    stored, new = add_stack(store, parts, kind, name, version, files, like)
     print(f"{stored}: {'added' if new else 'was there already'} ({kind}, sha256:{stored.digest[:12]})")
     for part in parts:
         print(printable(f"  {part.share.share} x {part.ref}"))
@@ -77,15 +81,18 @@ def _pieces(what: list[str], *, chain: bool) -> tuple[Piece, ...]:
     return pieces_of(what[0])
 
 
-def _whose(written: str, pieces: tuple[Piece, ...], parts: tuple[Part, ...], folder_of: Callable[[str], Path]) -> str:
+def _whose(
+    option: str, written: str | None, pieces: tuple[Piece, ...], parts: tuple[Part, ...],
+    folder_of: Callable[[str], Path],
+) -> str | None:  # fmt: skip
     """The part that somebody means, also by the name that they gave it in the expression."""
     from lft.adapters.stacking import piece_of
     from lft.errors import RecipeError
 
-    if found := next((part.ref for part in parts if part.ref == written), None):
-        return found
+    if written is None or written in {part.ref for part in parts}:
+        return written
     if written in {piece.ref for piece in pieces}:
         folder = folder_of(piece_of(written).ref).resolve()
         if found := next((part.ref for part in parts if part.adapter.folder.resolve() == folder), None):
             return found
-    raise RecipeError(f"{written} is not among them", where="--files-of", fix=f"one of {few([p.ref for p in parts])}")
+    raise RecipeError(f"{written} is not among them", where=option, fix=f"one of {few([p.ref for p in parts])}")

@@ -244,7 +244,8 @@ def _open_together(pieces: list[Piece], store: Store, wanted: Wanted) -> Answere
         _say(f"the weights do not sum to 1: the rows of {', '.join(odd)} are the mean of the adapters' own")
     with tempfile.TemporaryDirectory(prefix="lft-stack-") as home:
         with new_folder(Path(home) / "stack") as draft:
-            write_stack(parts, "chain" if chain else "stack", draft, files_of=parts[-1].ref if chain else None)
+            upper = parts[-1].ref if chain else None
+            write_stack(parts, "chain" if chain else "stack", draft, files_of=upper, base_of=upper)
         return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store), wanted.base)
 
 

@@ -75,7 +75,7 @@ class Weighed:
 @contextmanager
 def weighed(
     inputs: Inputs, base: BaseRef | None, cache: Path, notify: Callable[[str], None], find: Find,
-    files_of: str | None = None,
+    files_of: str | None = None, base_of: str | None = None,
 ) -> Iterator[Weighed]:  # fmt: skip
     """Load adapters on their base, each with a weight of its own.
 
@@ -86,9 +86,11 @@ def weighed(
         notify: told what takes long.
         find: the folder of an adapter by its identity, for one below that is not where it was.
         files_of: the adapter whose tokenizer and prompt format are taken where those differ.
+        base_of: the adapter on whose base they stand, where the adapters' bases were rounded differently.
 
     Raises:
-        InputError: an adapter is no plain LoRA, they do not go together, or nothing says how they were asked.
+        InputError: two of them are one adapter, an adapter is no plain LoRA, they do not go together, or nothing says
+            how they were asked.
     """
     with TemporaryDirectory(prefix="lft-search-") as home:
         folders = {
@@ -98,9 +100,9 @@ def weighed(
         place = Place(folders.__getitem__, find, Path(home) / "none", str)
         parts = in_place(parts_of([Piece(ref) for ref in folders], "stack", "mean", place))
         if len(parts) < len(folders):
-            raise InputError("two of them hold the same tensors", fix="name each adapter once")
+            raise InputError("two of them are the same adapter, scales and all", fix="name each adapter once")
         with new_folder(Path(home) / "stack") as draft:
-            binding = write_stack(parts, "stack", draft, files_of=files_of)
+            binding = write_stack(parts, "stack", draft, files_of=files_of, base_of=base_of)
         answerer = open_answerer(Path(home) / "stack", cache, notify, find)
         lowers = recorded_adapters(binding, Fingerprint(binding.weights, binding.tokenizer), Path(home) / "stack", find)
         chosen = [_place_of(open_adapter(folder).digest, lowers) for folder in folders.values()]

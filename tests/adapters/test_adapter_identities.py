@@ -117,7 +117,7 @@ def test_what_is_merged_in_is_no_floor_in_either_form(tmp_path: Path) -> None:
     for form in (3, 4):
         upper = on(tmp_path / f"up{form}", lower, form=form, path="/gone")
         opened = [Named(one.name, open_adapter(one)) for one in (upper, lower)]
-        binding = merged_binding(opened, "cat", "me/sum")
+        binding = merged_binding(opened, "cat", "me/sum", None)
         assert binding is not None
         assert binding.below == ()
 

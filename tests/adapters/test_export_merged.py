@@ -245,7 +245,7 @@ def test_a_byte_that_the_disk_changed_is_found(tmp_path: Path, monkeypatch: pyte
             data[-5] ^= 1
             file.write_bytes(data)
 
-    monkeypatch.setattr("lft.adapters.export.stream.os.fsync", and_damage)
+    monkeypatch.setattr("lft.adapters.export.sink.os.fsync", and_damage)
     with pytest.raises(InputError, match="does not hold what was written"):
         merge(base, adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +11,7 @@ import pytest
 from lft.adapters.store.add import Origin, add_adapter
 from lft.adapters.store.layout import open_store
 from lft.adapters.store.lookup import resolve
-from lft.cli.main import run
-from lft.files import seal
-from tests.adapters.test_stacks import put
-from tests.tiny import save_tiny
+from tests.typed import Typed, few_examples, louder, registry_of, typed_once
 
 Says = Callable[..., str]
 
@@ -24,35 +20,22 @@ Says = Callable[..., str]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with lft/de:1.0.0 and lft/en:1.0.0 locked, and a lft/de:1.0.1 that is newer."""
     folder = tmp_path_factory.mktemp("home")
-    save_tiny(folder / "base", "llama", hidden=64)
-    store = open_store(folder / "registry")
-    put(store, folder, "de", 1, tokens=())
-    put(store, folder, "en", 2, tokens=())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LFT_HOME", str(folder))
-        patch.chdir(folder)
-        assert run(["adapters", "lock", "lft/de", "lft/en"]) == 0
-    louder = shutil.copytree(folder / "de", folder / "louder")
-    config = json.loads((louder / "adapter_config.json").read_text())
-    (louder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 80}))
-    seal(louder)
-    assert str(add_adapter(store, louder, Origin("lft/de")).stored) == "lft/de:1.0.1"
+    store = registry_of(folder, "de", "en")
+    few_examples(folder / "few.jsonl")
+    typed_once(folder, ("adapters", "lock", "lft/de", "lft/en"))
+    newer = add_adapter(store, louder(folder / "de", folder / "louder"), Origin("lft/de")).stored
+    assert str(newer) == "lft/de:1.0.1"
     return folder
 
 
 @pytest.fixture
-def says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Says:
-    """Run lft beside the lock file: what it prints, with the errors where it is to fail."""
-    monkeypatch.setenv("LFT_HOME", str(home))
-    monkeypatch.setenv("LFT_CACHE", str(home / "cache"))
-    monkeypatch.chdir(home)
+def says(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Says:
+    """Run lft beside the lock file: what it prints, or the errors where it is to fail."""
+    typed = Typed(home, home, monkeypatch, capsys)
 
     def call(*words: object, code: int = 0) -> str:
-        found = run([str(word) for word in words])
-        out = capsys.readouterr()
-        assert found == code, out.err
-        assert "Traceback" not in out.err
-        return out.err if code else out.out
+        said = typed(*words, code=code)
+        return said.err if code else said.out
 
     return call
 
@@ -79,6 +62,26 @@ def test_a_merge_is_made_of_what_is_locked(home: Path, says: Says) -> None:
         True,
         False,
     )
+
+
+def test_what_is_compared_is_what_is_locked(says: Says) -> None:
+    now, then, first = (
+        says("adapters", "advise", *words, "lft/en").replace(":1.0.0", "").split()
+        for words in (("lft/de",), ("lft/de", "--locked"), ("lft/de:1.0.0",))
+    )
+    assert then == first
+    assert now != first
+
+
+def test_weights_are_searched_for_what_is_locked_and_the_merge_to_type_is_locked_too(says: Says) -> None:
+    said = [
+        says("adapters", "search", *words, "--data", "few.jsonl", "--trials", "2", "--examples", "2")
+        for words in (("lft/de",), ("lft/de", "--locked"), ("lft/de:1.0.0",))
+    ]
+    now, then, first = (text.splitlines()[0] for text in said)
+    assert then == first
+    assert now != first
+    assert " --locked --name" in said[1]
 
 
 def test_an_export_is_of_what_is_locked(home: Path, says: Says, tmp_path: Path) -> None:
@@ -120,6 +123,8 @@ def test_several_that_answer_together_are_what_is_locked(home: Path, says: Says)
     "command",
     [
         ("merge", "lft/x", "--name", "me/x"),
+        ("advise", "lft/x"),
+        ("search", "lft/x", "--data", "few.jsonl"),
         ("stack", "lft/x", "--name", "me/x"),
         ("export", "lft/x", "--to", "peft", "--out", "out"),
     ],

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lft.adapters.store.layout import open_store
-from lft.cli.main import run
-from tests.adapters.test_stacks import put
 from tests.signing import Keys, keys
-from tests.tiny import save_tiny
+from tests.typed import Typed, registry_of, typed_once
 
 pytest.importorskip("model_signing")
 
-Says = Callable[..., tuple[str, str]]
 SHORT = ("--greedy", "--max-new-tokens", "2")
 
 
@@ -23,16 +18,13 @@ SHORT = ("--greedy", "--max-new-tokens", "2")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with lft/de, which is signed, lft/en, which is not, and a stack of both, which is."""
     folder = tmp_path_factory.mktemp("home")
-    save_tiny(folder / "base", "llama", hidden=64)
-    store = open_store(folder / "registry")
-    put(store, folder, "de", 1, tokens=())
-    put(store, folder, "en", 2, tokens=())
-    pair = keys(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LFT_HOME", str(folder))
-        assert run(["adapters", "stack", "0.5*lft/de + 0.5*lft/en", "--name", "lft/both"]) == 0
-        for name in ("lft/de", "lft/both"):
-            assert run(["adapters", "sign", name, "--key", str(pair.private)]) == 0
+    registry_of(folder, "de", "en")
+    key = keys(folder).private
+    typed_once(
+        folder,
+        ("adapters", "stack", "0.5*lft/de + 0.5*lft/en", "--name", "lft/both"),
+        *(("adapters", "sign", name, "--key", key) for name in ("lft/de", "lft/both")),
+    )
     return folder
 
 
@@ -42,23 +34,12 @@ def pair(home: Path) -> Keys:
 
 
 @pytest.fixture
-def says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Says:
-    monkeypatch.setenv("LFT_HOME", str(home))
-    monkeypatch.setenv("LFT_CACHE", str(home / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object, code: int = 0) -> tuple[str, str]:
-        found = run([str(word) for word in words])
-        out = capsys.readouterr()
-        assert found == code, out.err
-        assert "Traceback" not in out.err
-        return out.out, out.err
-
-    return call
+def says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    return Typed(home, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", ["lft/de", "lft/both"])
-def test_what_is_signed_answers_and_who_signed_is_said_beside_the_answer(says: Says, pair: Keys, name: str) -> None:
+def test_what_is_signed_answers_and_who_signed_is_said_beside_the_answer(says: Typed, pair: Keys, name: str) -> None:
     plain, _ = says("generate", "--adapter", name, *SHORT, "a red cat")
     out, err = says("generate", "--adapter", name, "--policy", "require", "--key", pair.public, *SHORT, "a red cat")
     assert out == plain
@@ -76,14 +57,14 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_what_is_not_signed_is_refused(says: Says, pair: Keys, use: str, tmp_path: Path) -> None:
+def test_what_is_not_signed_is_refused(says: Typed, pair: Keys, use: str, tmp_path: Path) -> None:
     for more in (("--policy", "require", "--key", pair.public), ("--key", pair.public)):
         _, err = says(*USES[use], *more, code=3)
         assert "lft/en:1.0.0: it is not signed" in err
         assert not list(tmp_path.iterdir())
 
 
-def test_a_warning_goes_on(says: Says, home: Path, pair: Keys, tmp_path: Path) -> None:
+def test_a_warning_goes_on(says: Typed, home: Path, pair: Keys, tmp_path: Path) -> None:
     more = ("--policy", "warn", "--key", pair.public)
     out, _ = says(*USES["export"], "--base", home / "base", *more)
     assert "warning    lft/en:1.0.0: it is not signed" in out
@@ -92,18 +73,18 @@ def test_a_warning_goes_on(says: Says, home: Path, pair: Keys, tmp_path: Path) -
     assert "warning    lft/en:1.0.0: it is not signed" in err
 
 
-def test_a_signed_stack_in_an_exported_merge_covers_its_adapters(says: Says, home: Path, pair: Keys) -> None:
+def test_a_signed_stack_in_an_exported_merge_covers_its_adapters(says: Typed, home: Path, pair: Keys) -> None:
     words = ("adapters", "export", "0.5*lft/both + 0.5*lft/de", "--to", "merged", "--base", home / "base")
     out, _ = says(*words, "--out", "out", "--policy", "require", "--key", pair.public)
     assert out.count("signed     by key") == 2
 
 
-def test_another_key_is_nobody_trusted(says: Says, tmp_path: Path) -> None:
+def test_another_key_is_nobody_trusted(says: Typed, tmp_path: Path) -> None:
     other = keys(tmp_path, "other")
     assert "that key is not trusted" in says("generate", "--adapter", "lft/de", "--key", other.public, "x", code=3)[1]
 
 
-def test_a_folder_is_signed_by_the_file_beside_it(says: Says, home: Path, pair: Keys) -> None:
+def test_a_folder_is_signed_by_the_file_beside_it(says: Typed, home: Path, pair: Keys) -> None:
     words = ("generate", "--adapter", home / "en", "--policy", "require", "--key", pair.public, "a red cat")
     assert "it is not signed" in says(*words, code=3)[1]
 
@@ -119,11 +100,11 @@ def test_a_folder_is_signed_by_the_file_beside_it(says: Says, home: Path, pair: 
 )
 @pytest.mark.parametrize("use", ["generate", "chat", "export"])
 def test_options_that_do_not_go_together_are_a_mistake(
-    says: Says, use: str, more: tuple[str, ...], message: str
+    says: Typed, use: str, more: tuple[str, ...], message: str
 ) -> None:
     words = tuple(word.replace("lft/en", "lft/de") for word in USES[use])
     assert message in says(*words, *more, code=2)[1]
 
 
-def test_a_run_is_not_signed(says: Says, pair: Keys) -> None:
+def test_a_run_is_not_signed(says: Typed, pair: Keys) -> None:
     assert "a run is not signed" in says("generate", "--run", "runs/x", "--key", pair.public, "x", code=2)[1]

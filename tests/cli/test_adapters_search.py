@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -14,7 +13,8 @@ from lft.cli.main import run
 from lft.evaluate.answer import open_answerer
 from lft.evaluate.loss import encoded, examples_of, mean_loss
 from tests.adapters.test_stacks import put
-from tests.tiny import save_tiny, sentences
+from tests.tiny import save_tiny
+from tests.typed import few_examples, louder
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("de", "en")):
         put(store, folder, name, seed, tokens=())
         put(store, folder, f"{name}-eoi", seed)
-    texts = iter(sentences(12))
-    rows = [{"input": text, "output": next(texts)} for text in texts]
-    (folder / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    few_examples(folder / "few.jsonl")
+    louder(folder / "de", folder / "loud")
     return folder
 
 
@@ -67,13 +66,27 @@ def test_the_same_seed_finds_the_same_weights_also_where_the_base_is_named(lft) 
     assert named == alone.replace(" --name", " --base base --name")
 
 
+def test_the_same_tensors_with_another_scale_are_another_adapter(lft) -> None:
+    said = lft("search", "lft/de", "./loud", "--data", "few.jsonl", "--trials", "2", "--examples", "2")
+    assert [line.split()[1] for line in said.splitlines()[-3:-1]] == ["lft/de", "./loud"]
+
+
+def test_a_stack_is_searched_as_its_adapters(lft) -> None:
+    lft("stack", "0.9*lft/de + 0.1*lft/en", "--name", "me/both")
+    few = ("--data", "few.jsonl", "--trials", "3", "--examples", "2")
+    said = lft("search", "me/both", *few)
+    parts = [line.split()[1] for line in said.splitlines()[-3:-1]]
+    assert sorted(parts) == ["lft/de:1.0.0", "lft/en:1.0.0"]
+    assert said == lft("search", *parts, *few)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["lft/de", "--data", "none.jsonl"], 3, "there is no such file"),
         (["lft/de", "--data", "base/config.json"], 3, "not a list of rows"),
         (["lft/none", "--data", "few.jsonl"], 3, "no such adapter"),
-        (["lft/de", "lft/de:1.0.0", "--data", "few.jsonl"], 3, "hold the same tensors"),
+        (["lft/de", "lft/de:1.0.0", "--data", "few.jsonl"], 3, "two of them are the same adapter"),
         (["lft/de", "lft/en-eoi", "--data", "few.jsonl", "--files-of", "x"], 3, "not among the parents"),
         (["lft/de", "--data", "few.jsonl", "--base", "./none"], 3, "no such file or folder"),
         (["lft/de", "--data", "few.jsonl", "--max-length", "3"], 3, "6 of 6 examples are longer than 3 tokens"),

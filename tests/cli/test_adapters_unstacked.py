@@ -18,6 +18,7 @@ from lft.adapters.store.lookup import resolve
 from lft.cli.main import run
 from tests.adapters.test_stacks import put
 from tests.tiny import save_tiny
+from tests.typed import few_examples
 
 Says = Callable[..., str]
 TIES = ("method=ties", "density=0.5", "rank=8")
@@ -96,6 +97,26 @@ def test_a_stack_in_an_exported_merge_is_its_adapters_too(says: Says, home: Path
     for place, expression in (("a", "0.5*lft/both + lft/fr"), ("b", "0.35*lft/de + 0.15*lft/en + lft/fr")):
         says("export", expression, "--to", "merged", "--base", home / "base", "--out", tmp_path / place)
     assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+
+
+def test_a_stack_that_is_compared_is_its_adapters(says: Says) -> None:
+    parts = ("lft/de:1.0.0", "lft/en:1.0.0")  # the order of a stack is that of its digests
+    assert says("advise", "lft/both", "lft/fr") in [says("advise", *order, "lft/fr") for order in (parts, parts[::-1])]
+
+
+@pytest.mark.parametrize(
+    ("stack", "why"),
+    [
+        ("lft/layers", "lft/layers: a part of it, lft/de:1.0.0, stands in some layers only"),
+        ("lft/rows-chain", "so that their order means something, and a merge has no order"),
+    ],
+)
+@pytest.mark.parametrize("command", [("advise",), ("search", "--data", "few.jsonl")])
+def test_a_stack_that_is_not_the_sum_of_whole_adapters_is_not_compared(
+    says: Says, tmp_path: Path, command: tuple[str, ...], stack: str, why: str
+) -> None:
+    few_examples(tmp_path / "few.jsonl")
+    assert why in " ".join(says(*command, stack, code=3).split())
 
 
 def test_layers_of_a_part_are_kept(says: Says, store: Store, tmp_path: Path) -> None:

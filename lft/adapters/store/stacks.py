@@ -35,6 +35,7 @@ def add_stack(
     name: str,
     version: str | None = None,
     files_of: str | None = None,
+    base_of: str | None = None,
 ) -> tuple[Stored, bool]:
     """Store a stack as a version; the same stack again is the same version, in whatever order it was written.
 
@@ -45,6 +46,7 @@ def add_stack(
         name: namespace/name.
         version: three numbers; None for the next ones.
         files_of: the part whose tokenizer and prompt format are taken where those of the parts differ.
+        base_of: the part on whose base they stand, where the parts' bases were rounded differently.
 
     Returns:
         The version, and whether it is new.
@@ -60,7 +62,7 @@ def add_stack(
     with leased(store) as lease:
         staged = lease.folder / "stack"
         disk.make_folder(staged)
-        binding = write_stack(parts, kind, staged, own, files_of=files_of)
+        binding = write_stack(parts, kind, staged, own, files_of=files_of, base_of=base_of)
         return published(lease, _manifest(lease, parts, kind, own, binding, staged), version)
 
 
