@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lft.cli.adapters_common import LockedOption, LockFileOption, amount, folder_of, lock_of
+from lft.cli.adapters_common import LockedOption, LockFileOption, amount
 from lft.cli.adapters_common import opened as registry
 from lft.cli.adapters_merge import BaseOfOption, FilesOption, SettingsArgument, Whose, is_merge, plan_of
-from lft.cli.adapters_sign import (
-    IdentityOption,
-    IssuerOption,
-    KeyOption,
-    Policy,
-    PolicyOption,
-    check_signatures,
-    policy_of,
-)
+from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, Wanted, wanted_of
 from lft.cli.common import cache_folder, quiet_libraries
 
 if TYPE_CHECKING:
@@ -30,7 +22,6 @@ if TYPE_CHECKING:
     from lft.adapters.export.ollama import Modelfile, Said
     from lft.adapters.export.opened import Opened, Place
     from lft.adapters.store.layout import Store
-    from lft.adapters.store.lockfile import Lock
 
 FORMS: Final = ("merged", "peft", "gguf", "gguf-lora", "ollama", "vllm", "sglang", "diff")
 MERGES: Final = ("merged", "gguf", "ollama", "diff")
@@ -40,15 +31,13 @@ _WORTH_TELLING: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody typed: an adapter or a merge, in which form, and where to; only what the lock pins (where there is
-    one) and what is signed as the policy says is taken."""
+    """What somebody typed: an adapter or a merge, in which form, and where to; what an adapter must be to be taken."""
 
     written: str
     settings: list[str]
     to: str
     out: Path
-    lock: Lock | None
-    policy: Policy
+    wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +96,8 @@ def export(
     _require_meant(to, base_gguf, merge_base)
     quiet_libraries()
     code, allow = _dtype(dtype), level_of(allow_mismatch) if allow_mismatch is not None else None
-    wanted = policy_of(policy, key, identity, issuer)
-    asked = Asked(adapter, settings or [], to, out, lock_of(locked, lock_file), wanted)
+    wanted = wanted_of(locked, lock_file, policy, key, identity, issuer)
+    asked = Asked(adapter, settings or [], to, out, wanted)
     require_new(out)
     sweep_drafts(out.absolute())
     whole = _compressed(_opened(asked, base, allow, Whose(files_of, base_of)), rank)
@@ -172,10 +161,10 @@ def _place(asked: Asked, store: Store, refs: Iterable[str]) -> Place:
     from lft.base.places import or_remembered
 
     def folder(written: str) -> Path:
-        return folder_of(written, store, asked.lock)
+        return asked.wanted.folder(written, store)
 
     for ref in refs:
-        check_signatures(folder(ref), store, asked.policy, typer.echo)
+        asked.wanted.signed(ref, store, typer.echo)
     return Place(folder, or_remembered(finder(store), cache_folder()), cache_folder(), typer.echo)
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lft.cli.adapters_common import WIDTH, counted, opened, printable, version_of
+from lft.cli.adapters_common import WIDTH, counted, folder_of, lock_of, opened, printable, version_of
 
 if TYPE_CHECKING:
     from lft.adapters.signature import Signature
     from lft.adapters.signing import Trust, Verified
     from lft.adapters.store.layout import Store
+    from lft.adapters.store.lockfile import Lock
     from lft.adapters.store.versions import Stored
 
 POLICIES: Final = ("none", "warn", "require")
@@ -129,6 +130,40 @@ def check_signatures(folder: Path, store: Store, policy: Policy, say: Callable[[
         if policy.word == "require":
             raise
         say(_row("warning", f"{error.where}: {error.what}" if error.where else error.what))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an adapter must be to be used: what the lock pins (where there is one), and signed as the policy says."""
+
+    lock: Lock | None
+    policy: Policy
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked of it."""
+        return self.lock is not None or self.policy.word != "none"
+
+    def folder(self, written: str, store: Store) -> Path:
+        """The folder of what is written; its signatures are not looked at."""
+        return folder_of(written, store, self.lock)
+
+    def signed(self, written: str, store: Store, say: Callable[[str], None]) -> Path:
+        """The folder of what is written, once its signatures are checked."""
+        found = self.folder(written, store)
+        check_signatures(found, store, self.policy, say)
+        return found
+
+
+def wanted_of(
+    locked: bool, lock_file: Path | None, policy: str | None, key: Path | None, identity: str | None, issuer: str | None
+) -> Wanted:
+    """What ``--locked`` and ``--lock-file``, and the four options of ``policy_of``, ask for together.
+
+    Raises:
+        InputError: the lock file is missing or damaged.
+        RecipeError: the options do not fit together.
+    """
+    return Wanted(lock_of(locked, lock_file), policy_of(policy, key, identity, issuer))
 
 
 def _chosen(policy: str | None, key: Path | None, identity: str | None, issuer: str | None) -> str:

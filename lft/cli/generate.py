@@ -12,22 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft.cli.adapters_common import LockedOption, LockFileOption, folder_of, lock_of
-from lft.cli.adapters_sign import (
-    IdentityOption,
-    IssuerOption,
-    KeyOption,
-    Policy,
-    PolicyOption,
-    check_signatures,
-    policy_of,
-)
+from lft.cli.adapters_common import LockedOption, LockFileOption
+from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, Wanted, wanted_of
 from lft.cli.common import ProgressLine, cache_folder, quiet_libraries, registry_folder
 
 if TYPE_CHECKING:
     from lft.adapters.stacking import Piece
     from lft.adapters.store.layout import Store
-    from lft.adapters.store.lockfile import Lock
     from lft.base.decode import Decoding
     from lft.data.example import Turn
     from lft.evaluate.answer import Answerer, Prompt
@@ -81,7 +72,7 @@ def generate(
         raise RecipeError("give one instruction, or --prompts with a file", fix='lft generate --run RUN "Write ..."')
     if (prompts is None) != (output is None):
         raise RecipeError("--prompts and --output go together", fix="--prompts in.txt --output out.jsonl")
-    wanted = _wanted(run, adapter, base, lock_of(locked, lock_file), policy_of(policy, key, identity, issuer))
+    who = _who(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
     if prompt is not None and not prompt.strip():
         raise RecipeError("the instruction is empty", fix='lft generate --run RUN "Write ..."')
     if output is not None:
@@ -91,7 +82,7 @@ def generate(
     from lft.evaluate.answer import read_prompts
 
     asked = read_prompts(prompts) if prompts else None
-    answerer = _open(wanted)
+    answerer = _open(who)
     if asked is not None and output is not None:
         _answer_file(answerer, asked, output, decoding, batch_size)
     else:
@@ -116,12 +107,12 @@ def chat(
     issuer: IssuerOption = None,
 ) -> None:
     """Talk to a base model with an adapter; an empty line or Ctrl-D ends it, /new forgets what was said."""
-    wanted = _wanted(run, adapter, base, lock_of(locked, lock_file), policy_of(policy, key, identity, issuer))
+    who = _who(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
     decoding = _decoding(max_new_tokens, top_p, temperature, greedy, 1, seed, repetition_penalty)
     quiet_libraries()
     from lft.data.example import Turn
 
-    answerer = _open(wanted)
+    answerer = _open(who)
     if not answerer.holds_history:
         typer.echo(f"the format {answerer.form.name} holds one turn: each message is answered by itself", err=True)
     history: tuple[Turn, ...] = ()
@@ -164,24 +155,17 @@ def _require_file_place(output: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to answer: a run, or adapters as they were written, on the base that was named (None: their own); with a
-    lock those only as that pins them, and each with its signature where that is asked for."""
+class Who:
+    """What is to answer: a run, or adapters as they were written, on the base that was named (None: their own); each
+    adapter is ``wanted`` in a certain state."""
 
     run: Path | None
     adapters: tuple[str, ...]
     base: str | None
-    lock: Lock | None
-    policy: Policy
-
-    def folder(self, written: str, store: Store) -> Path:
-        """The folder of one of them, with all that was asked of it."""
-        found = folder_of(written, store, self.lock)
-        check_signatures(found, store, self.policy, _say)
-        return found
+    wanted: Wanted
 
 
-def _wanted(run: Path | None, adapter: list[str] | None, base: str | None, lock: Lock | None, policy: Policy) -> Wanted:
+def _who(run: Path | None, adapter: list[str] | None, base: str | None, wanted: Wanted) -> Who:
     """What was asked for; raises RecipeError where options do not go together."""
     from lft.errors import RecipeError
 
@@ -189,45 +173,45 @@ def _wanted(run: Path | None, adapter: list[str] | None, base: str | None, lock:
         raise RecipeError(
             "give --run with a run folder or --adapter with an adapter's folder or name", fix="lft generate --help"
         )
-    if run is not None and policy.word != "none":
+    if run is not None and wanted.policy.word != "none":
         raise RecipeError(
             "a run is not signed", where="--policy", fix="add it to the registry, sign it, and ask that name"
         )
-    if run is not None and lock is not None:
+    if run is not None and wanted.lock is not None:
         raise RecipeError(
             "a run is not locked", where="--locked", fix="add it to the registry, lock its name, and ask that"
         )
-    return Wanted(run, tuple(adapter or ()), base, lock, policy)
+    return Who(run, tuple(adapter or ()), base, wanted)
 
 
-def _open(wanted: Wanted) -> Answerer:
+def _open(who: Who) -> Answerer:
     from lft.adapters.stacking import piece_of
     from lft.adapters.store.checkout import finder
     from lft.adapters.store.layout import open_store
     from lft.evaluate.answer import open_answerer
     from lft.train.folder import RunFolder
 
-    run = wanted.run
+    run = who.run
     if run is not None and not run.is_dir():
         RunFolder.open(run)
     store = open_store(registry_folder())
-    pieces = [piece_of(text) for text in wanted.adapters]
+    pieces = [piece_of(text) for text in who.adapters]
     if len(pieces) > 1 or not all(piece.plain for piece in pieces):
-        return _open_together(pieces, store, wanted)
-    folder = run or _folder_of(pieces[0].ref, store, wanted)
-    return open_answerer(folder, cache_folder(), _say, finder(store), wanted.base)
+        return _open_together(pieces, store, who)
+    folder = run or _folder_of(pieces[0].ref, store, who)
+    return open_answerer(folder, cache_folder(), _say, finder(store), who.base)
 
 
-def _folder_of(written: str, store: Store, wanted: Wanted) -> Path:
+def _folder_of(written: str, store: Store, who: Who) -> Path:
     from lft.adapters.store.checkout import means_folder
 
     path = Path(os.path.expanduser(written))
-    if wanted.lock is None and wanted.policy.word == "none" and means_folder(written, store) and path.is_dir():
+    if not who.wanted and means_folder(written, store) and path.is_dir():
         return path  # it may be a run, or hold a whole model
-    return wanted.folder(written, store)
+    return who.wanted.signed(written, store, _say)
 
 
-def _open_together(pieces: list[Piece], store: Store, wanted: Wanted) -> Answerer:
+def _open_together(pieces: list[Piece], store: Store, who: Who) -> Answerer:
     """Several adapters as a stack that nobody keeps: a chain where each is whole, else a weighted sum."""
     import tempfile
 
@@ -238,7 +222,7 @@ def _open_together(pieces: list[Piece], store: Store, wanted: Wanted) -> Answere
     from lft.files import new_folder
 
     chain = all(piece.plain for piece in pieces)
-    place = place_in(store, lambda text: wanted.folder(text, store), cache_folder())
+    place = place_in(store, lambda text: who.wanted.signed(text, store, _say), cache_folder())
     parts = in_place(parts_of(pieces, "chain" if chain else "stack", "mean", place))
     if odd := averaged(parts):
         _say(f"the weights do not sum to 1: the rows of {', '.join(odd)} are the mean of the adapters' own")
@@ -246,7 +230,7 @@ def _open_together(pieces: list[Piece], store: Store, wanted: Wanted) -> Answere
         with new_folder(Path(home) / "stack") as draft:
             upper = parts[-1].ref if chain else None
             write_stack(parts, "chain" if chain else "stack", draft, files_of=upper, base_of=upper)
-        return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store), wanted.base)
+        return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store), who.base)
 
 
 def _say(text: str) -> None:
