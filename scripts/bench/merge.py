@@ -248,7 +248,8 @@ def compare(folder: Path, choice: argparse.Namespace) -> None:
 
 def apart(name: str, base: Path, adapters: list[Path], out: Path, workers: int) -> Figures | None:
     """A contender in a process of its own, one thread for each of lft's workers; None where it is not installed."""
-    shutil.rmtree(out, ignore_errors=True)
+    for left in (out, out.with_name(f"{out.name}-cache")):  # mergekit takes a cache that is there for its own
+        shutil.rmtree(left, ignore_errors=True)
     os.sync()
     command = [sys.executable, __file__, "--run", name, str(base), str(out), str(workers), *map(str, adapters)]
     threads = str(os.cpu_count()) if name in ("PEFT", "mergekit") else "1"
