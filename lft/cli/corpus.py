@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lft.corpus.build import Step, Tools
     from lft.corpus.schema import Build
     from lft.corpus.screen.run import Models
+    from lft.corpus.select.contamination import Suites
 
 app = typer.Typer(
     help="Documents to instruction data: build, select, instruct, screen, sample-audit.",
@@ -199,7 +200,15 @@ def _tools(build: Build) -> Tools:
         name = asked.backend.key_env
         return open_backend(asked.backend, asked.key, os.environ.get(name) if name else None, place, _note)
 
-    return Tools(opened, _screening(root_of(build), opened), _note)
+    return Tools(opened, _screening(root_of(build), opened), _note, _suites())
+
+
+def _suites() -> Suites:
+    from lft.corpus.select.contamination import Suites
+    from lft.evaluate.suite import suite_names
+    from lft.evaluate.suite_texts import suite_texts, suite_texts_digest
+
+    return Suites(suite_names(), lambda names: (text for _, text in suite_texts(names)), suite_texts_digest())
 
 
 def _screening(root: Path, opened: Any) -> Models:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ from lft.corpus.instruct.run import LEDGER, PAIRS, Estimate, estimate, instruct
 from lft.corpus.load import Asked
 from lft.corpus.schema import Build
 from lft.corpus.screen.run import Models, screen
+from lft.corpus.select.contamination import Suites
 from lft.corpus.step import Report, done, finish, read_records, step_digest
 from lft.errors import InputError
 from lft.files import new_folder
@@ -38,11 +39,15 @@ STEPS: Final[tuple[Step, ...]] = ("read", "select", "instruct", "beyond", "scree
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a build needs of the machine: how models are had, where converted bases and embeddings are kept."""
+    """What a build needs of the machine: how models are had, where converted bases and embeddings are kept.
+
+    ``suites`` are the evaluation suites whose texts must not come into a data set.
+    """
 
     model: Callable[[Asked], Model]
     screening: Models
     notify: Notify
+    suites: Suites = field(default_factory=Suites)
 
 
 class Documents:
@@ -76,7 +81,7 @@ def run_build(build: Build, tools: Tools, until: Step = "write") -> list[Report]
     reports: list[Report] = []
     digest = ""
     for step in STEPS[: STEPS.index(until) + 1]:
-        digest = step_digest(asked_of(build, step), digest)
+        digest = step_digest({**asked_of(build, step), **_suites_of(build, step, tools.suites)}, digest)
         folder = folder_of(root, step)
         report = done(folder, digest)
         if report is not None:
@@ -128,6 +133,12 @@ def asked_of(build: Build, step: Step) -> dict[str, Any]:
             return {**seed, "write": whole["write"], "name": build.name}
 
 
+def _suites_of(build: Build, step: Step, suites: Suites) -> dict[str, str]:
+    """Of selecting: which texts of evaluation it looked for."""
+    asked = step == "select" and build.select.contamination.suites and suites.digest
+    return {"suites": suites.digest} if asked else {}
+
+
 # How fast and for how much a model answers does not change what it answers.
 _NOT_OF_ANSWERS: Final = (
     "url", "key_env", "concurrency", "timeout_seconds", "retries", "requests_per_minute", "tokens_per_minute",
@@ -164,7 +175,7 @@ def _read(build: Build, out: Path, tools: Tools) -> Report:
 def _select(build: Build, root: Path, out: Path, tools: Tools) -> Report:
     from lft.corpus.select import select
 
-    return select(build, folder_of(root, "read"), out, tools.notify, root / "embeddings")
+    return select(build, folder_of(root, "read"), out, tools.notify, root / "embeddings", tools.suites)
 
 
 def _instruct(build: Build, root: Path, out: Path, tools: Tools) -> Report:

@@ -39,8 +39,11 @@ class HubRows:
         return f"{self.name} row {i + 1}"
 
 
-def saved_splits(path: Path, name: str) -> dict[str, HubRows]:
-    """Splits of a folder written by ``save_to_disk``; a data set without splits is `train`."""
+def saved_splits(path: Path, name: str, every_column: bool = False) -> dict[str, HubRows]:
+    """Splits of a folder written by ``save_to_disk``; a data set without splits is `train`.
+
+    Rows have the columns that some format reads, or with ``every_column`` all that there are.
+    """
     import datasets
 
     try:
@@ -49,7 +52,7 @@ def saved_splits(path: Path, name: str) -> dict[str, HubRows]:
         what = f"the saved data set cannot be opened: {_first_line(error)}"
         raise InputError(what, where=name, fix="save it again with save_to_disk") from None
     splits = found if isinstance(found, datasets.DatasetDict) else {"train": found}
-    return {str(key): _rows(data, name, _digest_of_files(data)) for key, data in splits.items()}
+    return {str(key): _rows(data, name, _digest_of_files(data), every_column) for key, data in splits.items()}
 
 
 def hub_splits(repo: str, revision: str | None, *, notify: Notify) -> dict[str, HubRows]:
@@ -65,19 +68,19 @@ def hub_splits(repo: str, revision: str | None, *, notify: Notify) -> dict[str, 
 
 
 def hub_streams(
-    repo: str, revision: str | None, *, notify: Notify
+    repo: str, revision: str | None, *, notify: Notify, config: str | None = None
 ) -> tuple[dict[str, Callable[[], Iterator[dict[str, Any]]]], str]:
     """Openers of the splits of a hub data set, each giving the rows from the start without downloading them all first.
 
     The second value is the commit that they are read from.
     """
-    builder = _builder(repo, revision, notify)
+    builder = _builder(repo, revision, notify, config)
     with hub_errors(repo, revision):
         found = builder.as_streaming_dataset()
     return {str(key): _opener(data, repo) for key, data in found.items()}, str(builder.hash)
 
 
-def _builder(repo: str, revision: str | None, notify: Notify) -> Any:
+def _builder(repo: str, revision: str | None, notify: Notify, config: str | None = None) -> Any:
     """The `datasets` builder of one commit; where the hub is silent, of a commit that was prepared before.
 
     ``load_dataset`` is not asked: it retries a dead line for half a minute, and then takes the newest data set in its
@@ -87,24 +90,25 @@ def _builder(repo: str, revision: str | None, notify: Notify) -> Any:
 
     commit = commit_of(repo, revision, notify)
     if commit is None:
-        return _cached_builder(repo, revision, notify)
+        return _cached_builder(repo, revision, notify, config)
     with hub_errors(repo, revision):
-        builder = datasets.load_dataset_builder(repo, revision=commit)
+        builder = datasets.load_dataset_builder(repo, config, revision=commit)
     if builder.hash != commit:
         what = f"the hub stopped answering, and the cache holds commit {str(builder.hash)[:12]}, not {commit[:12]}"
         raise InputError(what, where=repo, fix="try again")
     return builder
 
 
-def _cached_builder(repo: str, revision: str | None, notify: Notify) -> Any:
-    from datasets import config
+def _cached_builder(repo: str, revision: str | None, notify: Notify, config: str | None = None) -> Any:
+    from datasets import config as settings
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
 
     user, _, plain = repo.partition("/")
-    home = Path(config.HF_DATASETS_CACHE).expanduser() / f"{user}___{camelcase_to_snakecase(plain)}"
+    home = Path(settings.HF_DATASETS_CACHE).expanduser() / f"{user}___{camelcase_to_snakecase(plain)}"
     wanted = revision if revision and _COMMIT.match(revision) else None
-    there = sorted((info.parent for info in home.glob("*/*/*/dataset_info.json")), key=lambda p: p.stat().st_mtime)
+    prepared = home.glob(f"{config or '*'}/*/*/dataset_info.json")
+    there = sorted((info.parent for info in prepared), key=lambda p: p.stat().st_mtime)
     fits = [folder for folder in there if wanted in (None, folder.name)]
     if not fits:
         held = f" (only commit {there[-1].name[:12]})" if there else ""
@@ -149,9 +153,9 @@ def _lost(repo: str, rows: int) -> MachineError:
     )
 
 
-def _rows(data: Any, name: str, digest: str) -> HubRows:
+def _rows(data: Any, name: str, digest: str, every_column: bool = False) -> HubRows:
     columns = tuple(data.column_names)
-    known = [column for column in columns if column in KNOWN_COLUMNS]
+    known = [column for column in columns if every_column or column in KNOWN_COLUMNS]
     # Without any column a data set has no rows either; the verdict on the columns comes later.
     return HubRows(name, digest, columns, (data.select_columns(known) if known else data).with_format(None))
 
@@ -204,7 +208,7 @@ def _as_input_error(error: Exception, repo: str, revision: str | None = None) ->
         return InputError("the data set needs a program of its repository, which is never run", where=repo, fix=fix)
     if "Config name is missing" in said:
         names = ", ".join(re.findall(r"'([^']+)'", said.split("example of usage")[0].split("Example of usage")[0])[:8])
-        fix = "download the files of one configuration and give their folder"
+        fix = "download the files of one configuration and give their folder (a suite names one: config: ...)"
         return InputError(f"the data set has several configurations ({names})", where=repo, fix=fix)
     return _by_name(error, repo)
 

@@ -10,7 +10,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -45,10 +45,11 @@ def kind_of(path: Path) -> Kind | None:
     return {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}[found[1].lower()]  # type: ignore[return-value]
 
 
-def read_rows(path: Path, name: str) -> Iterator[RawRow]:
+def read_rows(path: Path, name: str, columns: Collection[str] | None = KNOWN_COLUMNS) -> Iterator[RawRow]:
     """The rows of a .json, .jsonl or .parquet file, lazily where the file allows it (a JSON list is read whole).
 
-    ``name`` is what errors call the file. Raises InputError at the first place that is not clean data.
+    ``name`` is what errors call the file; of Parquet only ``columns`` are read, all of them if None. Raises InputError
+    at the first place that is not clean data.
     """
     kind = kind_of(path)
     if kind is None:
@@ -57,7 +58,7 @@ def read_rows(path: Path, name: str) -> Iterator[RawRow]:
         )
     empty = True
     try:
-        for raw in _reader(path, kind, name):
+        for raw in _reader(path, kind, name, columns):
             empty = False
             yield raw
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -68,9 +69,9 @@ def read_rows(path: Path, name: str) -> Iterator[RawRow]:
         raise InputError("it holds no rows", where=name, fix="check the file; each row is one JSON object")
 
 
-def _reader(path: Path, kind: Kind, name: str) -> Iterator[RawRow]:
+def _reader(path: Path, kind: Kind, name: str, columns: Collection[str] | None) -> Iterator[RawRow]:
     if kind == "parquet":
-        return _parquet_rows(path, name)
+        return _parquet_rows(path, name, columns)
     return _document_rows(path, name) if _is_document(path, kind, name) else _line_rows(path, name)
 
 
@@ -233,7 +234,7 @@ def _at(error: Exception, name: str, otherwise: str) -> str:
 # --- Parquet -------------------------------------------------------------------------------------------------------
 
 
-def _parquet_rows(path: Path, name: str) -> Iterator[RawRow]:
+def _parquet_rows(path: Path, name: str, columns: Collection[str] | None) -> Iterator[RawRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -244,7 +245,7 @@ def _parquet_rows(path: Path, name: str) -> Iterator[RawRow]:
             if twice is not None:
                 raise InputError(f"the column `{twice}` stands twice", where=name, fix="rename one of them")
             # Columns that no format reads (images, vectors) stay on disk.
-            wanted = [c for c in names if c in KNOWN_COLUMNS]
+            wanted = [c for c in names if columns is None or c in columns]
             number = 0
             for batch in file.iter_batches(batch_size=1000, columns=wanted):
                 for number, values in enumerate(batch.to_pylist(), number + 1):  # noqa: B020

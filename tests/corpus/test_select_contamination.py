@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lft.corpus.schema import Contamination
 from lft.corpus.select.contamination import (
+    Suites,
     contamination,
     evaluation_texts,
     indexed,
@@ -59,7 +60,7 @@ def test_texts_that_have_nothing_in_common_are_never_cut(seed: int) -> None:
 
 def test_without_texts_nothing_is_found() -> None:
     assert contamination(prose(random.Random(1)), indexed([], 13, 0.5)) is None
-    assert evaluation_texts(Contamination(suites=())) is None
+    assert evaluation_texts(Contamination(suites=()), Suites()) is None
 
 
 def test_what_is_saved_for_tasks_is_the_same(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_memory_is_bounded_by_words_and_number_of_texts() -> None:
 
 def test_the_suites_at_hand_are_held_out(tmp_path: Path) -> None:
     lot = random.Random(5)
-    held_out = next(text for text in suite_texts(["all"]) if len(words(text)) > 60)
+    held_out = next(text for text in suite_texts(["all"], Suites()) if len(words(text)) > 60)
     documents = [document(1, prose(lot)), document(2, prose(lot) + "\n\n" + held_out.upper())]
     report, left = selected(tmp_path, documents, build(contamination={"suites": ["all"]}))
     assert [one.id for one in left] == [documents[0].id]
@@ -101,9 +102,24 @@ def test_the_users_own_files_are_held_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"), [({"suites": ["mmlu"]}, "longform-mini"), ({"files": ["/no/such.jsonl"]}, "no such file")]
+    ("wanted", "said"),
+    [({"suites": ["mmlu"]}, "there is all, longform-mini, longform;"), ({"files": ["/no/such.jsonl"]}, "no such file")],
 )
 def test_what_is_not_there_is_said(wanted: dict, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        evaluation_texts(Contamination(**wanted))
+        evaluation_texts(Contamination(**wanted), Suites(("longform",)))
     assert said in str(caught.value)
+
+
+def test_suites_of_the_caller_are_asked_for_by_name() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def texts(names):
+        asked.append(tuple(names))
+        return ["one two three four five six seven eight nine"]
+
+    suites = Suites(("longform", "rgen"), texts)
+    assert [*suite_texts(["rgen"], suites)] == ["one two three four five six seven eight nine"]
+    assert len([*suite_texts(["all"], suites)]) > 40  # the sample's held-out rows as well
+    assert next(iter(suite_texts(["longform-mini"], suites))) != "one two three four five six seven eight nine"
+    assert asked == [("rgen",), ("all",)]

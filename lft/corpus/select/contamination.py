@@ -8,8 +8,9 @@ hashes (a MinHash sketch), so an evaluation text costs 8 bytes a word and 3 kB, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from lft.corpus.step import read_records
 from lft.data.locate import locate
 from lft.errors import InputError
 
-SUITES: Final = ("longform-mini",)  # what ships with lft; its validation and test rows
+SAMPLE: Final = "longform-mini"  # ships with lft; its validation and test rows
 _SHORTEST: Final = 8  # words of a text that is looked for; fewer say nothing
 _SKETCH: Final = 256
 _ARRAYS: Final = ("rows", "small", "owner", "needed", "maybe_rows", "maybe_small")
@@ -52,20 +53,35 @@ class EvaluationTexts:
         return sum(getattr(self, name).nbytes for name in _ARRAYS)
 
 
-def suite_texts(names: Sequence[str]) -> Iterable[str]:
+@dataclass(frozen=True, slots=True)
+class Suites:
+    """Evaluation suites, as the caller knows them: this room does not import the one that they are in.
+
+    ``texts`` gives the texts of named suites, or of ``all``; it raises an LftError for a name that there is not.
+    ``digest`` changes when the texts of a suite that ships with lft do.
+    """
+
+    names: tuple[str, ...] = ()
+    texts: Callable[[Sequence[str]], Iterable[str]] = lambda _: ()
+    digest: str = ""
+
+
+def suite_texts(names: Sequence[str], suites: Suites) -> Iterator[str]:
     """The texts of evaluation suites, questions and answers alike; ``all`` means every suite that is at hand.
 
     Raises:
         InputError: no suite has this name.
     """
+    known = ("all", SAMPLE, *suites.names)
     for name in names:
-        if name != "all" and name not in SUITES:
-            fix = f"there is all, {', '.join(SUITES)}; give others as select.contamination.files"
+        if name not in known and not Path(name).is_file():
+            fix = f"there is {', '.join(known)}; give others as select.contamination.files"
             raise InputError("there is no such evaluation suite", where=f"select.contamination.suites: {name}", fix=fix)
-    return _suite_texts(SUITES if "all" in names else names)
+    others = [name for name in names if name != SAMPLE]
+    return chain(_sample_texts() if {"all", SAMPLE} & set(names) else (), suites.texts(others) if others else ())
 
 
-def evaluation_texts(wanted: Contamination) -> EvaluationTexts | None:
+def evaluation_texts(wanted: Contamination, suites: Suites) -> EvaluationTexts | None:
     """What a build's documents are compared with; None where it names no suite and no file.
 
     Raises:
@@ -73,7 +89,7 @@ def evaluation_texts(wanted: Contamination) -> EvaluationTexts | None:
     """
     if not (wanted.suites or wanted.files):
         return None
-    texts = [*suite_texts(wanted.suites)]
+    texts = [*suite_texts(wanted.suites, suites)]
     for name in wanted.files:
         texts.extend(_file_texts(Path(name).expanduser()))
     return indexed(texts, wanted.ngram, wanted.similarity)
@@ -164,14 +180,13 @@ def _is_copy(found: Hashes, known: EvaluationTexts) -> bool:
     return bool((shared >= known.needed[which]).any())
 
 
-def _suite_texts(names: Sequence[str]) -> Iterator[str]:
-    for name in dict.fromkeys(names):
-        path = locate(f"sample://{name}").path
-        if path is None:
-            raise AssertionError("samples are files")
-        for row in read_records(path):
-            if row["split"] != "train":
-                yield from (row["input"], row["output"])
+def _sample_texts() -> Iterator[str]:
+    path = locate(f"sample://{SAMPLE}").path
+    if path is None:
+        raise AssertionError("samples are files")
+    for row in read_records(path):
+        if row["split"] != "train":
+            yield from (row["input"], row["output"])
 
 
 def _file_texts(path: Path) -> Iterator[str]:

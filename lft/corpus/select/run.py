@@ -21,7 +21,7 @@ from lft.corpus import schema
 from lft.corpus.executor import make_executor, run_executor
 from lft.corpus.language import checkable
 from lft.corpus.schema import Build
-from lft.corpus.select.contamination import EvaluationTexts, evaluation_texts, save_texts
+from lft.corpus.select.contamination import EvaluationTexts, Suites, evaluation_texts, save_texts
 from lft.corpus.select.decide import Decisions, Notify, decide, related_groups
 from lft.corpus.select.near import RELATED, Banding, Pairs, Signatures, banding
 from lft.corpus.select.rows import ROW, Layout, Rows, gathered, input_files
@@ -36,9 +36,12 @@ STEPS: Final = (
     "duplicates", "near-duplicates", "diversity", "quotas",
 )  # fmt: skip
 _FEW: Final = 20_000
+NO_SUITES: Final = Suites()
 
 
-def select(build: Build, documents: Path, out: Path, notify: Notify, cache: Path | None = None) -> Report:
+def select(
+    build: Build, documents: Path, out: Path, notify: Notify, cache: Path | None = None, suites: Suites = NO_SUITES
+) -> Report:
     """Take the documents of ``<documents>/<source>/NNNNN.jsonl`` that a build wants to ``<out>/NNNNN.jsonl``.
 
     Groups of near-duplicates that are kept are written to ``<out>/groups.json`` (``read_groups``). The result does not
@@ -50,6 +53,7 @@ def select(build: Build, documents: Path, out: Path, notify: Notify, cache: Path
         out: folder that is filled; may exist.
         notify: called with one line at the start of each stage.
         cache: folder of embeddings, which outlives this run; beside ``documents`` if None.
+        suites: evaluation suites whose texts are looked for; the sample's held-out rows are, whatever is given.
 
     Raises:
         InputError: no or damaged documents, or a suite, file or model that is not there.
@@ -59,7 +63,7 @@ def select(build: Build, documents: Path, out: Path, notify: Notify, cache: Path
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}{DRAFT}", dir=out.parent) as name:
         work = Path(name).absolute()
-        known = evaluation_texts(build.select.contamination)
+        known = evaluation_texts(build.select.contamination, suites)
         if known is not None:
             save_texts(known, work / TEXTS)
         rows, layout = _sifted(build, files, work, notify)
