@@ -37,12 +37,12 @@ def joined(children: Iterable[Child]) -> Html:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Child]], class_: str = "") -> Html:
-    """A table that scrolls by itself where it is too wide; the first cell of a row is its header."""
+    """A table that scrolls by itself, by keys too, where it is too wide; the first cell of a row is its header."""
     header = element("tr", *(element("th", text, scope="col") for text in head))
     cells = [(element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])) for row in rows]
     body = [element("tr", *row) for row in cells]
     whole = element("table", element("caption", caption), element("thead", header), element("tbody", *body))
-    return element("div", whole, class_=f"table {class_}".strip())
+    return element("div", whole, class_=f"table {class_}".strip(), tabindex="0", role="group", aria_label=caption)
 
 
 def definitions(pairs: Iterable[tuple[str, Child]], class_: str) -> Html:

@@ -9,21 +9,19 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import lft
 from lft.files import write_text
 from lft.page.chart import Series, chart
+from lft.page.document import folded, missing, page
 from lft.page.html import Child, Html, definitions, element, joined, table
 from lft.train.folder import Lock, RunFolder
 from lft.train.history import REPORT, Metrics, Run, SampleRecord, Saved, Value, recipe_values
 from lft.train.record import SplitCounts
 from lft.train.summary import began, fall_sentence, next_commands, obstacle, steps_taken, time_taken
 
-# Even if a text were to get through as HTML, nothing of it would run and nothing would be fetched.
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MARKS: Final = {"finished": "✓", "failed": "✕", "interrupted": "■", "running": "▶"}
 _FILES: Final = ("recipe.yaml", "lock.json", "state.json", "data.json", "metrics.jsonl", "samples.jsonl", "log.txt")
 _COUNTS: Final[tuple[tuple[str, Callable[[SplitCounts], str]], ...]] = (
@@ -67,26 +65,7 @@ def render(run: Run) -> str:
         ("What it ran on", _lock(run)),
         ("Checkpoints and result", _saved(run)),
     )
-    body = [element("section", element("h2", title), content) for title, content in sections]
-    page = element(
-        "html",
-        _head(run),
-        element("body", _header(run), element("main", *body), _footer(run)),
-        lang="en",
-    )
-    return f"<!doctype html>\n{page.text}\n"
-
-
-def _head(run: Run) -> Html:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{_title(run)}: fine-tuning report"),
-        element("style", Html((files("lft.page") / "page.css").read_text(encoding="utf-8"))),
-    )
+    return page(f"{_title(run)}: fine-tuning report", _header(run), sections, _footer(run))
 
 
 def _title(run: Run) -> str:
@@ -116,7 +95,7 @@ def _header(run: Run) -> Html:
 
 def _curves(metrics: Metrics) -> Html:
     if not metrics.steps and not metrics.evaluations:
-        return _missing("metrics.jsonl has no step and no evaluation.")
+        return missing("metrics.jsonl has no step and no evaluation.")
     checked = Series("validation", "validation", tuple((e.step, e.loss) for e in metrics.evaluations), dots=True)
     charts = [
         chart("loss", "Loss", "nats per supervised token", (_series(metrics, "loss", "training"), checked)),
@@ -125,7 +104,7 @@ def _curves(metrics: Metrics) -> Html:
     ]
     unreadable = [f"{metrics.unreadable:,} lines of metrics.jsonl cannot be read."] if metrics.unreadable else []
     return joined(
-        [element("div", *charts, class_="charts"), *map(_missing, unreadable), _evaluations(metrics)],
+        [element("div", *charts, class_="charts"), *map(missing, unreadable), _evaluations(metrics)],
     )
 
 
@@ -136,18 +115,18 @@ def _series(metrics: Metrics, key: str, name: str) -> Series:
 
 def _evaluations(metrics: Metrics) -> Html:
     if not metrics.evaluations:
-        return _missing("There is no evaluation on a validation split.")
+        return missing("There is no evaluation on a validation split.")
     rows = [
         (f"{found.step:,}", f"{found.loss:.4f}" if math.isfinite(found.loss) else str(found.loss))
         for found in metrics.evaluations
     ]
     title = "1 evaluation in numbers" if len(rows) == 1 else f"{len(rows)} evaluations in numbers"
-    return _folded(title, table("Nats per supervised token", ("after step", "validation loss"), rows, "numbers"))
+    return folded(title, table("Nats per supervised token", ("after step", "validation loss"), rows, "numbers"))
 
 
 def _samples(samples: Sequence[SampleRecord]) -> Html:
     if not samples:
-        return _missing("No samples were recorded; name prompts in train.sample_prompts to see text before and after.")
+        return missing("No samples were recorded; name prompts in train.sample_prompts to see text before and after.")
     prompts = dict.fromkeys(sample.prompt for sample in samples)
     return joined([_sample(prompt, [one for one in samples if one.prompt == prompt]) for prompt in prompts])
 
@@ -162,11 +141,9 @@ def _sample(prompt: str, samples: Sequence[SampleRecord]) -> Html:
 
 def _answer(title: str, sample: SampleRecord | None) -> Html:
     if sample is None:
-        text, note = _missing("not recorded"), ""
+        text, note = missing("not recorded"), ""
     else:
-        text = (
-            element("p", sample.text, class_="text", dir="auto") if sample.text.strip() else _missing("an empty text")
-        )
+        text = element("p", sample.text, class_="text", dir="auto") if sample.text.strip() else missing("an empty text")
         note = "" if sample.finished else "cut at train.sample_tokens"
     notes = [element("span", note, class_="note")] if note else []
     return element("div", element("h4", title), text, *notes, class_="answer")
@@ -174,9 +151,9 @@ def _answer(title: str, sample: SampleRecord | None) -> Html:
 
 def _data(splits: dict[str, SplitCounts] | None) -> Html:
     if not splits:
-        return _missing("The counts of examples and tokens were not recorded.")
+        return missing("The counts of examples and tokens were not recorded.")
     rows = [(label, *(text(counts) for counts in splits.values())) for label, text in _COUNTS]
-    absent = [_missing(f"The {name} split was not counted.") for name in ("train", "validation") if name not in splits]
+    absent = [missing(f"The {name} split was not counted.") for name in ("train", "validation") if name not in splits]
     streamed = any(counts.rows is None for counts in splits.values())
     note = "An example of a stream counts once for each pass over it." if streamed else ""
     return joined([table("What became of the examples", ("", *splits), rows, "numbers"), note, *absent])
@@ -184,14 +161,14 @@ def _data(splits: dict[str, SplitCounts] | None) -> Html:
 
 def _recipe(run: Run) -> Html:
     if run.recipe.value is None:
-        return _missing(run.recipe.problem)
+        return missing(run.recipe.problem)
     values = recipe_values(run.recipe.value)
     chosen, left = [v for v in values if not v.default], [v for v in values if v.default]
     return joined(
         [
             element("p", "Resolved: the file, what it extends and the command line together."),
             _values("Other than the schema's defaults", chosen),
-            _folded(f"{len(left)} values that are the schema's defaults", _values("Defaults", left)),
+            folded(f"{len(left)} values that are the schema's defaults", _values("Defaults", left)),
         ]
     )
 
@@ -210,7 +187,7 @@ def _key(key: str) -> Html:
 def _lock(run: Run) -> Html:
     lock = run.lock.value
     if lock is None:
-        return _missing(run.lock.problem)
+        return missing(run.lock.problem)
     facts: list[tuple[str, Child]] = [
         ("base", element("code", lock.base)),
         ("commit", element("code", lock.revision) if lock.revision else "none: the base is not from the hub"),
@@ -232,8 +209,8 @@ def _versions(lock: Lock) -> str:
 
 def _saved(run: Run) -> Html:
     rows = [(saved.path.name, _condition(saved)) for saved in (run.result, *run.checkpoints) if saved]
-    notes = [] if run.checkpoints else [_missing("There is no checkpoint.")]
-    notes += [] if run.result else [_missing("There is no finished adapter.")]
+    notes = [] if run.checkpoints else [missing("There is no checkpoint.")]
+    notes += [] if run.result else [missing("There is no finished adapter.")]
     caption = "Checked against their manifests (bytes and sha256) when this page was written"
     return joined([table(caption, ("folder", "state"), rows), *notes] if rows else notes)
 
@@ -250,7 +227,7 @@ def _commands(run: Run) -> Html:
         for what, command in next_commands(run)
     ]
     why_not = obstacle(run)
-    notes = [_missing(why_not)] if why_not else []
+    notes = [missing(why_not)] if why_not else []
     place = "" if run.path.is_absolute() else "Paths start at the folder in which this page was made."
     return joined([*notes, *(part for line in lines for part in line), element("p", place, class_="note")])
 
@@ -260,11 +237,3 @@ def _footer(run: Run) -> Html:
     links = [part for name in there for part in (element("a", name, href=name), " · ")][:-1]
     written = f"Written by lft {lft.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. The numbers in full: "
     return element("footer", written, *links)
-
-
-def _folded(title: str, content: Html) -> Html:
-    return element("details", element("summary", title), content)
-
-
-def _missing(text: str) -> Html:
-    return element("p", text, class_="missing")

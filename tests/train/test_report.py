@@ -9,7 +9,6 @@ import shlex
 import signal
 import tempfile
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lft.errors import InputError, TrainingError
-from lft.page.chart import MOST_POINTS, Series, _ticks, chart
+from lft.page.chart import MOST_POINTS, Series, chart, ticks
 from lft.page.html import element
 from lft.recipe.schema import Recipe
 from lft.train.folder import LockedBelow, RunFolder
 from lft.train.history import Run
 from lft.train.report import render, write_report
 from lft.train.summary import fall_sentence, next_commands
+from tests.pages import Page
 from tests.run_folders import LOCK, bare_run, checkpoint, finished_run, log_metrics, recipe, sample, step_record
-
-VOID = ("meta", "wbr")
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page; fails where tags do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.words)
 
 
 def page_of(path: Path) -> Page:
@@ -238,11 +205,11 @@ def test_a_chart_of_any_numbers_stays_inside_its_axes(points: list[tuple[int, fl
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 6))
 def test_ticks_enclose_the_values_and_are_few(low: float, width: float, count: int) -> None:
-    ticks = _ticks(low, low + width, count)
-    step = ticks[1] - ticks[0]
-    assert ticks[0] <= low + step / 1e6
-    assert ticks[-1] >= low + width - step / 1e6
-    assert 2 <= len(ticks) <= count + 2
+    found = ticks(low, low + width, count)
+    step = found[1] - found[0]
+    assert found[0] <= low + step / 1e6
+    assert found[-1] >= low + width - step / 1e6
+    assert 2 <= len(found) <= count + 2
 
 
 def test_a_chart_says_what_it_shows_to_who_cannot_see_it(finished: Page) -> None:
@@ -274,6 +241,8 @@ def test_colours_have_the_contrast_that_text_needs_in_both_schemes() -> None:
         for name in ("text", "soft", "train", "validation", "good", "bad", "link"):
             for ground in ("page", "panel"):
                 assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        for ground in (f"{kind}{level}" for kind in ("gain", "loss") for level in range(1, 5)):
+            assert contrast(colours["text"], colours[ground]) >= 4.5, ground
 
 
 def contrast(one: str, two: str) -> float:
