@@ -96,9 +96,11 @@ def command(typed: list[str]) -> Found:
         raise Unknown(f"there is no command `{' '.join(typed[:2])}`")
     found, called = main._loaded(name), name
     while hasattr(found, "commands") and rest:
-        if rest[0] not in found.commands:
-            raise Unknown(f"there is no command `lft {called} {rest[0]}`")
-        found, called, rest = found.commands[rest[0]], f"{called} {rest[0]}", rest[1:]
+        try:
+            inner, found, rest = found.resolve_command(found.context_class(found, info_name=called), rest)
+        except Exception:
+            raise Unknown(f"there is no command `lft {called} {rest[0]}`") from None
+        called = f"{called} {inner}"
     return Found(found, called, rest)
 
 

@@ -60,7 +60,7 @@ class Endpoint:
         try:
             import aiohttp
         except ImportError:
-            raise MachineError("aiohttp is not installed", fix="pip install 'lft[corpus]'") from None
+            raise MachineError("aiohttp is not installed", fix="pip install 'lft[evaluate]'") from None
         headers = {"Content-Type": "application/json", "User-Agent": "lft"}
         if self.key is not None:
             headers["Authorization"] = self.key.header()

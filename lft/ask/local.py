@@ -59,20 +59,19 @@ class Local:
 
     async def _asked(self, rows: Sequence[Request], sampling: Sampling, take: Take, meter: Meter) -> None:
         texts = [self._text(row) for row in rows]
-        counts = [self.count(text) for text in texts]
-        most = Spent(len(rows), sum(counts), len(rows) * sampling.max_tokens)
-        meter.promise(most)
-        cost = Spent()
+        most = {place: Spent(1, self.count(text), sampling.max_tokens) for place, text in enumerate(texts)}
+        meter.promise(sum(most.values(), Spent()))
         start = time.monotonic()
         made = self._made(texts, rows, sampling)
         try:
             while (found := await asyncio.to_thread(next, made, None)) is not None:
                 place, answer = found
-                cost += Spent(1, counts[place], answer.tokens)
+                tokens = most[place].tokens_in
+                meter.settle(most.pop(place), Spent(1, tokens, answer.tokens))
                 finish, seconds = "stop" if answer.finished else "length", time.monotonic() - start
-                take(rows[place], Reply(answer.text, finish, counts[place], answer.tokens, seconds))
+                take(rows[place], Reply(answer.text, finish, tokens, answer.tokens, seconds))
         finally:
-            meter.settle(most, cost)
+            meter.settle(sum(most.values(), Spent()), Spent())
 
     def _made(self, texts: Sequence[str], rows: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Any]]:
         greedy = sampling.temperature == 0

@@ -72,7 +72,7 @@ def generate(
         raise RecipeError("give one instruction, or --prompts with a file", fix='lft generate --run RUN "Write ..."')
     if (prompts is None) != (output is None):
         raise RecipeError("--prompts and --output go together", fix="--prompts in.txt --output out.jsonl")
-    who = _who(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
+    who = who_of(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
     if prompt is not None and not prompt.strip():
         raise RecipeError("the instruction is empty", fix='lft generate --run RUN "Write ..."')
     if output is not None:
@@ -82,7 +82,7 @@ def generate(
     from lft.evaluate.answer import read_prompts
 
     asked = read_prompts(prompts) if prompts else None
-    answerer = _open(who)
+    answerer = open_who(who)
     if asked is not None and output is not None:
         _answer_file(answerer, asked, output, decoding, batch_size)
     else:
@@ -107,12 +107,12 @@ def chat(
     issuer: IssuerOption = None,
 ) -> None:
     """Talk to a base model with an adapter; an empty line or Ctrl-D ends it, /new forgets what was said."""
-    who = _who(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
+    who = who_of(run, adapter, base, wanted_of(locked, lock_file, policy, key, identity, issuer))
     decoding = _decoding(max_new_tokens, top_p, temperature, greedy, 1, seed, repetition_penalty)
     quiet_libraries()
     from lft.data.example import Turn
 
-    answerer = _open(who)
+    answerer = open_who(who)
     if not answerer.holds_history:
         typer.echo(f"the format {answerer.form.name} holds one turn: each message is answered by itself", err=True)
     history: tuple[Turn, ...] = ()
@@ -165,7 +165,7 @@ class Who:
     wanted: Wanted
 
 
-def _who(run: Path | None, adapter: list[str] | None, base: str | None, wanted: Wanted) -> Who:
+def who_of(run: Path | None, adapter: list[str] | None, base: str | None, wanted: Wanted) -> Who:
     """What was asked for; raises RecipeError where options do not go together."""
     from lft.errors import RecipeError
 
@@ -184,7 +184,8 @@ def _who(run: Path | None, adapter: list[str] | None, base: str | None, wanted: 
     return Who(run, tuple(adapter or ()), base, wanted)
 
 
-def _open(who: Who) -> Answerer:
+def open_who(who: Who) -> Answerer:
+    """What is to answer, loaded: a run, an adapter, or several as a stack that nobody keeps."""
     from lft.adapters.stacking import piece_of
     from lft.adapters.store.checkout import finder
     from lft.adapters.store.layout import open_store

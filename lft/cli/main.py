@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "chat": Command("lft.cli.generate", "chat", "Talk to a base model with an adapter."),
     "data": Command("lft.cli.data", "app", "Look at training data: preview, audit."),
     "corpus": Command("lft.cli.corpus", "app", "Documents to instruction data: build, select, screen, audit."),
+    "evaluate": Command("lft.cli.evaluate", "app", "Score long text: suites, intervals, comparisons, reports."),
     "runs": Command("lft.cli.runs", "app", "Run folders: list, show, compare, report."),
     "adapters": Command("lft.cli.adapters", "app", "The registry of adapters: add, list, show, tag, lock, gc."),
     "recipes": Command("lft.cli.recipes", "app", "Recipes: list, show, check, schema, new."),

@@ -98,7 +98,12 @@ def bare(written: str, prompt: PromptName | None, template: str, label: str, cac
     found = fingerprint(ref.folder, cache)
     known = {"base": found.weights, "tokenizer": found.tokenizer, "template": template}
     subject = Subject(
-        label or ref.public, _digest(known, model, form), "model", ref.public, (), "own" if template else form.name
+        label or ref.public.removeprefix("./"),
+        _digest(known, model, form),
+        "model",
+        ref.public,
+        (),
+        "own" if template else form.name,
     )
     return _local(subject, model, tokenizer, form, batch, template)
 

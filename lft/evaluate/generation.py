@@ -15,21 +15,11 @@ from lft.errors import InputError
 from lft.evaluate.candidate import Candidate
 from lft.evaluate.item import Finish, Item, Output, Row
 from lft.evaluate.result import LeftOut
+from lft.evaluate.suite_schema import Decoding
 from lft.files import json_lines
 
 _FINISHES: Final[dict[str, Finish]] = {"stop": "stop", "length": "length", "eos": "stop", "end_turn": "stop"}
 Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How a suite's answers are decoded: ``samples`` of each item, each from its own stream of ``seed``."""
-
-    max_new_tokens: int
-    top_p: float
-    temperature: float
-    samples: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)

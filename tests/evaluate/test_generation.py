@@ -15,12 +15,13 @@ from lft.ask.local import Local
 from lft.data.prompts import EOI
 from lft.errors import InputError, RecipeError
 from lft.evaluate.candidate import Candidate, bare
-from lft.evaluate.generation import Decoding, from_file, generated
+from lft.evaluate.generation import from_file, generated
 from lft.evaluate.item import Item
 from lft.evaluate.likelihood import likelihoods, others
+from lft.evaluate.suite_schema import Decoding
 from tests.tiny import save_tiny, save_tiny_pair, sentences
 
-DECODING = Decoding(12, 0.9, 1.0, 2, 7)
+DECODING = Decoding(max_new_tokens=12, top_p=0.9, temperature=1.0, samples=2, seed=7)
 
 
 def quiet(_: str) -> None:
@@ -54,8 +55,8 @@ def test_another_prompt_format_decoding_or_seed_is_asked_anew(tmp_path: Path) ->
     for other, decoding in [
         (candidate(tmp_path, template="Q: {instruction}\nA:"), DECODING),
         (candidate(tmp_path, prompt="longform-eoi"), DECODING),
-        (candidate(tmp_path), Decoding(12, 0.9, 1.0, 2, 8)),
-        (candidate(tmp_path), Decoding(12, 0.5, 1.0, 2, 7)),
+        (candidate(tmp_path), Decoding(max_new_tokens=12, top_p=0.9, temperature=1.0, samples=2, seed=8)),
+        (candidate(tmp_path), Decoding(max_new_tokens=12, top_p=0.5, temperature=1.0, samples=2, seed=7)),
     ]:
         said: list[str] = []
         made = generated(other, items(2), decoding, tmp_path / "l", said.append)
@@ -81,7 +82,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     save_tiny(tmp_path / "m", chat=False)
     code = (
         "import sys; from pathlib import Path; from tests.evaluate.test_generation import *;"
-        "place = Path(sys.argv[1]); decoding = Decoding(200, 0.9, 1.0, 1, 7);"
+        "place = Path(sys.argv[1]); "
+        "decoding = Decoding(max_new_tokens=200, top_p=0.9, temperature=1.0, samples=1, seed=7);"
         "generated(candidate(place, batch=2), items(12), decoding, place / 'l', quiet)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
@@ -92,7 +94,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
             break
     process.wait()
     said: list[str] = []
-    decoding = Decoding(200, 0.9, 1.0, 1, 7)
+    decoding = Decoding(max_new_tokens=200, top_p=0.9, temperature=1.0, samples=1, seed=7)
     made = generated(candidate(tmp_path, batch=2), items(12), decoding, tmp_path / "l", said.append)
     known = int(next(text for text in said if "lay there already" in text).split()[0])
     assert 3 <= known <= 12

@@ -1,0 +1,159 @@
+"""Who is evaluated, as it is said on the command line: a run, adapters, a model, an endpoint, a file of answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lft.cli.common import cache_folder
+
+if TYPE_CHECKING:
+    from lft.cli.generate import Who
+    from lft.evaluate.candidate import Candidate
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="a model without adapters: hub id, folder, file.gguf, package://; with --endpoint its name there"
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(help="--model: longform-eoi, plain, alpaca or chat; else its chat template, or plain"),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(help="--model: its own wording around {instruction}, not --prompt; \\n is a line break"),
+]
+EndpointOption = Annotated[str | None, typer.Option(help="an OpenAI-compatible address, up to and with /v1")]
+KeyEnvOption = Annotated[str | None, typer.Option(help="--endpoint: environment variable that holds the key")]
+ApiOption = Annotated[str, typer.Option(help="--endpoint: chat or completions")]
+AnswersOption = Annotated[
+    Path | None, typer.Option(help='answers that are there: JSON lines with "input" (or "id") and "output"')
+]
+LabelOption = Annotated[str, typer.Option(help="what tables call it")]
+BatchOption = Annotated[int, typer.Option(min=1, help="answers under way at once")]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said about who answers."""
+
+    run: Path | None = None
+    adapters: tuple[str, ...] = ()
+    base: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    template: str | None = None
+    endpoint: str | None = None
+    key_env: str | None = None
+    api: str = "chat"
+    answers: Path | None = None
+    label: str = ""
+    batch: int = 16
+
+    def checked(self) -> Said:
+        """Itself, if it names one subject and no option that would be ignored.
+
+        Raises:
+            RecipeError: it does not.
+        """
+        from lft.errors import RecipeError
+
+        served = self.endpoint is not None
+        kinds = {
+            "--run": self.run is not None,
+            "--adapter": bool(self.adapters),
+            "--model": self.model is not None and not served,
+            "--endpoint": served,
+            "--answers": self.answers is not None,
+        }
+        named = [option for option, given in kinds.items() if given]
+        if len(named) != 1:
+            what = "nobody is named to answer" if not named else f"{' and '.join(named)} do not go together"
+            raise RecipeError(what, fix="give one of --run, --adapter, --model, --endpoint, --answers")
+        if served and not self.model:
+            raise RecipeError("--endpoint needs --model: what the endpoint calls the model", fix="--model NAME")
+        odd = {
+            "--prompt": self.prompt is not None and named != ["--model"],
+            "--template": self.template is not None and named != ["--model"],
+            "--base": self.base is not None and named not in (["--run"], ["--adapter"]),
+            "--key-env": self.key_env is not None and not served,
+            "--api": self.api != "chat" and not served,
+        }
+        if ignored := [option for option, given in odd.items() if given]:
+            raise RecipeError(f"{ignored[0]} would be ignored with {named[0]}", fix=f"leave out {ignored[0]}")
+        if self.prompt is not None and self.template is not None:
+            raise RecipeError("--prompt and --template do not go together", fix="leave out one of them")
+        if self.prompt not in (None, "longform-eoi", "plain", "alpaca", "chat"):
+            raise RecipeError(f"no prompt format {self.prompt!r}", fix="longform-eoi, plain, alpaca or chat")
+        return self
+
+
+def opened(said: Said, who: Who | None = None) -> Candidate:
+    """Who answers, loaded; ``who`` is what adapters or which run, and how they are wanted.
+
+    Raises:
+        RecipeError, InputError, MachineError: it cannot be had.
+    """
+    from lft.evaluate.candidate import bare
+
+    if said.endpoint is not None:
+        return _served(said)
+    if said.model is not None:
+        template = (said.template or "").replace("\\n", "\n")
+        prompt: Any = said.prompt
+        return bare(said.model, prompt, template, said.label, cache_folder(), said.batch, note)
+    assert who is not None, "a run or adapters come with it"
+    return _tuned(said, who)
+
+
+def _tuned(said: Said, who: Who) -> Candidate:
+    from lft.cli.generate import open_who
+    from lft.evaluate.candidate import tuned
+
+    answerer = open_who(who)
+    whole = (answerer.adapted.folder / "config.json").is_file()
+    label = said.label or (label_of_run(said.run) if said.run is not None else " + ".join(said.adapters))
+    kind = "model" if whole else "adapters"
+    return tuned(answerer, label, kind, said.adapters, cache_folder(), said.batch)
+
+
+def label_of_run(run: Path) -> str:
+    """A run's recipe, which its folder stands in."""
+    return run.resolve().parent.name
+
+
+def _served(said: Said) -> Candidate:
+    from lft.ask.opened import open_model
+    from lft.ask.rules import has_address
+    from lft.ask.schema import Backend
+    from lft.errors import RecipeError
+    from lft.evaluate.candidate import served
+
+    if said.api not in ("chat", "completions"):
+        raise RecipeError(f"--api {said.api} is neither chat nor completions", fix="--api chat")
+    api: Any = said.api
+    backend = Backend(
+        kind="openai", model=str(said.model), url=said.endpoint, key_env=said.key_env, api=api, concurrency=said.batch
+    )
+    if fault := has_address(backend):
+        raise RecipeError(fault, where="--endpoint")
+    key = os.environ.get(said.key_env) if said.key_env else None
+    model = open_model(backend, "--endpoint", key, cache_folder(), note)
+    return served(model, str(said.endpoint), said.label)
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Suites and ``key=value`` overrides apart."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def note(text: str) -> None:
+    """Something that takes long, told beside the output."""
+    typer.echo(text, err=True)

@@ -1,0 +1,122 @@
+"""`lft evaluate` as it is typed: a suite answered, scored, compared and reported; mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lft.evaluate.result import load_result, results_below
+from tests.tiny import save_tiny, sentences
+from tests.typed import Typed
+
+Says = Callable[..., str]
+SUITE = """\
+name: mine
+version: 3
+about: questions of a test
+group: out-of-domain
+licence: CC0
+origin: made by the test
+prompt: {en: "Write about {topic}.", de: "Schreibe {topic}."}
+reference: "{text}"
+offline: [{path: ./rows.jsonl}]
+decoding: {max_new_tokens: 12, samples: 2}
+metrics: [rouge-l, length-ratio, repetition, bits-per-byte]
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny models and a suite of 12 items in two languages."""
+    folder = tmp_path_factory.mktemp("home")
+    save_tiny(folder / "one", chat=False, seed=1)
+    save_tiny(folder / "two", chat=False, seed=2)
+    texts = sentences(24, low=6, high=20)
+    rows = [{"topic": texts[n], "text": texts[n + 12], "lang": "de" if n % 3 else "en"} for n in range(12)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "mine.yaml").write_text(SUITE)
+    return folder
+
+
+@pytest.fixture
+def says(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Says:
+    """Run lft in that folder: what it prints, or the errors where it is to fail."""
+    monkeypatch.setenv("LFT_CACHE", str(home / "cache"))
+    typed = Typed(home, home, monkeypatch, capsys)
+
+    def call(*words: object, code: int = 0) -> str:
+        said = typed("evaluate", *words, code=code)
+        return said.err if code else said.out
+
+    return call
+
+
+def test_a_suite_is_answered_scored_compared_and_reported(says: Says, home: Path) -> None:
+    out = says("mine.yaml", "--offline", "--model", "one", "--prompt", "plain", "--workers", 1)
+    assert "mine v3 (offline set)" in out
+    assert "24 answers to 12 items" in out
+    assert "bits-per-byte" in out
+    says("mine.yaml", "--offline", "--model", "two", "--prompt", "plain", "--workers", 1)
+    places = sorted((home / "evaluations").glob("*"))
+    assert [path.name.rpartition("-")[0] for path in places] == ["one", "two"]
+    result = load_result(results_below(places[0])[0])
+    assert {row.item.lang for row in result.rows} == {"de", "en"}
+    assert result.columns["rouge-l"].floor is not None
+    table = says("compare", places[0], places[1], "--into", "page", "--metric", "rouge-l")
+    assert "p" in table
+    assert max(map(len, table.splitlines())) <= 120
+    assert (home / "page" / "report.html").read_text().startswith("<!doctype html>")
+    assert json.loads((home / "page" / "comparison.json").read_text())["baseline"] == "one"
+    assert "## Evaluation" in says("show", places[0], "--markdown")
+
+
+def test_what_was_answered_is_not_answered_again(says: Says, home: Path) -> None:
+    words = ("mine.yaml", "--offline", "--model", "one", "--prompt", "plain", "--workers", 1, "--into", "again")
+    first = says(*words)
+    ledgers = {path: path.stat().st_size for path in (home / "cache" / "answers").glob("*.jsonl")}
+    assert says(*words) == first
+    assert ledgers == {path: path.stat().st_size for path in (home / "cache" / "answers").glob("*.jsonl")}
+
+
+def test_answers_of_another_program_are_scored_too(says: Says, home: Path) -> None:
+    says("export", "mine.yaml", "--offline", "--to", "q.jsonl")
+    lines = [json.loads(line) for line in (home / "q.jsonl").read_text().splitlines()]
+    answered = [{**line, "output": f"On {line['instruction']}"} for line in lines[:9]]
+    (home / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in answered))
+    out = says("mine.yaml", "--offline", "--answers", "a.jsonl", "--workers", 1)
+    assert "9 answers to 9 items" in out
+    result = load_result(results_below(next((home / "evaluations").glob("a-*")))[0])
+    assert [one.reason for one in result.left_out] == ["no line of the file answers it"] * 3
+    assert "bits-per-byte" not in result.columns
+
+
+def test_a_matrix_and_a_baseline_list_are_printed(says: Says) -> None:
+    assert "flan-t5" in says("table1", "--list").lower()
+    assert "no adapter is named" in says("matrix", "mine.yaml", "--offline", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("rgn", "--model", "one"), "nearest: 'rgen'"),
+        (("mine.yaml",), "nobody is named to answer"),
+        (("mine.yaml", "--model", "one", "--run", "r"), "do not go together"),
+        (("mine.yaml", "--model", "one", "--key-env", "K"), "--key-env would be ignored"),
+        (("mine.yaml", "--endpoint", "http://x/v1"), "--endpoint needs --model"),
+        (("mine.yaml", "--model", "one", "--metric", "metoer"), "meteor"),
+        (("mine.yaml", "decoding.top_q=1", "--model", "one"), "nearest: 'top_p'"),
+        (("mine.yaml", "--model", "one", "--prompt", "gpt"), "no prompt format"),
+        (("--model", "one"), ""),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_loaded(says: Says, words: tuple[str, ...], wanted: str) -> None:
+    said = says(*words, code=2)
+    assert wanted in said
+    assert "Traceback" not in said
+
+
+def test_compare_needs_results_and_says_how_to_make_them(says: Says) -> None:
+    assert "lft evaluate" in says("compare", "nowhere", "nothing", code=3)
