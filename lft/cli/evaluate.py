@@ -144,9 +144,14 @@ def suites_of(words: Sequence[str], data: str | None, offline: bool) -> list[Sui
 def metrics_of(suite: Suite, given: Sequence[str] | None) -> tuple[str, ...]:
     """Names of metrics: the suite's, others instead of them, or others beside them.
 
+    METEOR 1.5 is a second column where Java and its jar are; a suite that names it does without it elsewhere.
+
     Raises:
         RecipeError: one is unknown.
+        MachineError: METEOR 1.5 is asked for by name and cannot be run.
     """
+    from lft.errors import MachineError
+    from lft.evaluate.metrics.meteor_1_5 import METEOR_1_5, missing
     from lft.evaluate.metrics.table import metric_named
     from lft.evaluate.run import JUDGE
 
@@ -155,7 +160,13 @@ def metrics_of(suite: Suite, given: Sequence[str] | None) -> tuple[str, ...]:
     for name in (*chosen, *more):
         if name != JUDGE:
             metric_named(name)
-    return tuple(dict.fromkeys((*(chosen or suite.metrics), *more)))
+    usual = tuple(chosen or suite.metrics)
+    if METEOR_1_5.name in (*usual, *more) and (lacking := missing()):
+        if METEOR_1_5.name in (*chosen, *more):
+            raise MachineError(lacking, fix="install Java and: pip install --no-deps pycocoevalcap (105 MB)")
+        note(f"{suite.name}: {METEOR_1_5.name} is left out ({lacking})")
+        usual = tuple(name for name in usual if name != METEOR_1_5.name)
+    return tuple(dict.fromkeys((*usual, *more)))
 
 
 def who_said(said: Said, wanted: Wanted | None = None) -> Who | None:

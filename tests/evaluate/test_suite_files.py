@@ -132,7 +132,6 @@ def test_published_scores_are_the_papers(suite: str, model: str, score: float) -
 
 def test_suites_name_metrics_that_there_are() -> None:
     assert {"meteor", "s-l", "life", "bits-per-byte", "judge"} <= set(METRICS)
-    assert len(METRICS) == 24
     assert {"s-l", "life"} <= set(load_suite(find_suite("length")).metrics)
 
 
