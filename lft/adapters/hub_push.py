@@ -33,7 +33,7 @@ from lft.adapters.store.add import Origin, RunRecord, add_adapter
 from lft.adapters.store.layout import Store
 from lft.adapters.store.leases import Lease
 from lft.adapters.store.manifest import STACKS, Manifest, Parent
-from lft.adapters.store.marks import signatures, tag, tags
+from lft.adapters.store.marks import keep_scores, scores, signatures, tag, tags
 from lft.adapters.store.restack import restacked
 from lft.adapters.store.versions import Stored, by_digest
 from lft.base.attach import WEIGHTS
@@ -129,6 +129,8 @@ def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehe
     same = not is_local(stored.manifest.base.id) and parents == stored.manifest.lineage.parents
     if not rehearsal and (made or not same):
         version = _as_version(lease, folder / "adapter", stored.manifest, run, base, parents)
+        if version.digest != stored.digest and (measured := scores(lease.store, stored.manifest)):
+            keep_scores(lease, version, measured)  # the same adapter under a name without this machine's paths
     said = _card(lease.store, version, ref, {**files, **run}, rehearsal=rehearsal)
     write_text(folder / CARD, said)
     everything = {**files, **run, CARD: folder / CARD}
@@ -289,7 +291,7 @@ def _card(store: Store, version: Stored, ref: HubRef, files: Mapping[str, Path],
     return model_card(
         CardFacts(
             ref.repo,
-            replace(manifest, base=base),
+            replace(manifest, base=base, evaluation=scores(store, manifest)),
             "" if rehearsal else version.digest,
             tags(store, manifest),
             base.id or "a base that was not recorded",

@@ -21,11 +21,13 @@ _HISTORY: Final = 20  # moves of aliases that are shown
 
 def overview(store: Store, stored: Stored) -> Iterator[str]:
     """Everything about a version, in 80 columns."""
+    from lft.adapters.store.marks import scores
+
     manifest = stored.manifest
     for name, value in _facts(store, stored):
         yield from _fact(name, value)
-    if manifest.evaluation:
-        yield from ("", "evaluation", *_scores(manifest.evaluation))
+    if measured := scores(store, manifest):
+        yield from ("", "evaluation", *_scores(measured))
     if manifest.lora:
         yield from ("", "norms of what it adds (Frobenius)", *_norms(manifest.lora))
     yield from ("", "lineage", *_tree(_node(store, stored.digest, manifest, set())))
@@ -49,12 +51,13 @@ def targets(stored: Stored) -> Iterator[str]:
 
 def as_json(store: Store, stored: Stored) -> dict[str, Any]:
     """The manifest with its digest, and what may change: tags, aliases, signatures."""
-    from lft.adapters.store.marks import aliases, signatures, tags
+    from lft.adapters.store.marks import aliases, scores, signatures, tags
 
     pointing = [word for word, digest in aliases(store, stored.manifest.name).items() if digest == stored.digest]
     now = {key: list(values) for key, values in tags(store, stored.manifest).items()}
     signed = [{"key": one.key, "subject": one.subject, "checked": False} for one in signatures(store, stored.manifest)]
-    marks = {"aliases": pointing, "tags": now, "signatures": signed}
+    measured = [asdict(one) for one in scores(store, stored.manifest)]
+    marks = {"aliases": pointing, "tags": now, "scores": measured, "signatures": signed}
     return {"digest": stored.digest, **marks, "manifest": asdict(stored.manifest)}
 
 

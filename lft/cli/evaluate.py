@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from lft.cli.adapters_common import LockedOption, LockFileOption
 from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, Wanted, wanted_of
-from lft.cli.common import cache_folder, quiet_libraries
+from lft.cli.common import cache_folder, quiet_libraries, registry_folder
 from lft.cli.evaluate_judge import court
 from lft.cli.evaluate_many import matrix, scale, table1
 from lft.cli.evaluate_results import compare, report, show
@@ -95,6 +95,7 @@ def run(
     batch_size: BatchOption = 16,
     workers: WorkersOption = None,
     into: IntoOption = DEFAULT_INTO,
+    record: Annotated[bool, typer.Option(help="keep the scores beside the adapter in the registry")] = True,
     locked: LockedOption = False,
     lock_file: LockFileOption = None,
     policy: PolicyOption = None,
@@ -116,6 +117,8 @@ def run(
     for suite, items, chosen in zip(asked, loaded, names, strict=True):
         result = work.result(candidate, said, suite, items, chosen)
         work.keep(result, suite)
+        if record and who is not None:
+            _record(who, result)
     typer.echo(f"compare results: lft evaluate compare {into}/A {into}/B")
 
 
@@ -237,3 +240,23 @@ class Work:
         for line in summary_lines(summarised(result, METRICS), published_of(suite)):
             typer.echo(line)
         typer.echo(f"in {folder}\n")
+
+
+def _record(who: Who, result: Result) -> None:
+    """Keep scores beside an adapter that is one version of the registry; its card and `lft adapters show` have them."""
+    from lft.adapters.stacking import piece_of
+    from lft.adapters.store.layout import open_store
+    from lft.adapters.store.leases import leased
+    from lft.adapters.store.marks import keep_scores
+    from lft.cli.adapters_common import version_of
+    from lft.evaluate.record import scores_of
+
+    pieces = [piece_of(written) for written in who.adapters]
+    if len(pieces) != 1 or not pieces[0].plain:
+        return  # a run, or several together that have no name
+    store = open_store(registry_folder())
+    stored = version_of(who.wanted.folder(pieces[0].ref, store), store)
+    if stored is not None and (measured := scores_of(result)):
+        with leased(store) as lease:
+            keep_scores(lease, stored, measured)
+        typer.echo(f"{len(measured)} scores kept beside {stored}\n")

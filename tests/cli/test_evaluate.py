@@ -10,7 +10,7 @@ import pytest
 
 from lft.evaluate.result import load_result, results_below
 from tests.tiny import save_tiny, sentences
-from tests.typed import Typed
+from tests.typed import Typed, registry_of
 
 Says = Callable[..., str]
 SUITE = """\
@@ -120,3 +120,25 @@ def test_a_mistake_is_one_line_before_anything_is_loaded(says: Says, words: tupl
 
 def test_compare_needs_results_and_says_how_to_make_them(says: Says) -> None:
     assert "lft evaluate" in says("compare", "nowhere", "nothing", code=3)
+
+
+def test_scores_are_kept_beside_the_adapter_and_shown_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = registry_of(tmp_path, "de")
+    (tmp_path / "rows.jsonl").write_text('{"topic": "the cat runs", "text": "the dog", "lang": "en"}\n')
+    (tmp_path / "mine.yaml").write_text(SUITE.replace("samples: 2", "samples: 1"))
+    monkeypatch.setenv("LFT_CACHE", str(tmp_path / "cache"))
+    typed = Typed(tmp_path, tmp_path, monkeypatch, capsys)
+    words = ("evaluate", "mine.yaml", "--offline", "--adapter", "lft/de", "--workers", 1)
+    assert "kept beside" not in typed(*words, "--no-record").out
+    assert "scores kept beside lft/de:1.0.0" in typed(*words).out
+    typed(*words)
+    shown = typed("adapters", "show", "lft/de").out
+    assert shown.count("rouge-l ") == 1
+    assert "mine v3 offline set" in shown
+    assert "all as it should be" in typed("adapters", "fsck").out
+    path = store.scores("lft/de", "1.0.0")
+    path.write_text("[3]")
+    said = typed("adapters", "fsck", code=3)
+    assert "no scores" in said.out + said.err

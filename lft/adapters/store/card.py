@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lft.adapters.store.layout import Store
 from lft.adapters.store.lookup import resolve
-from lft.adapters.store.marks import tags
+from lft.adapters.store.marks import scores, tags
 from lft.adapters.store.names import LONGEST
 from lft.adapters.store.versions import Stored, version, versions
 from lft.errors import InputError
@@ -133,7 +133,7 @@ def card_text(store: Store, stored: Stored) -> str:
         license=licence,
         intended_use="",
         limits="",
-        eval=tuple(CardScore(suite=s.suite, metric=s.metric, value=s.value, n=s.n) for s in manifest.evaluation),
+        eval=tuple(CardScore(suite=s.suite, metric=s.metric, value=s.value, n=s.n) for s in scores(store, manifest)),
     )
     return "".join(_entry(key, value) for key, value in card)
 

@@ -11,14 +11,14 @@ from lft.adapters.store import blobs, index, leases
 from lft.adapters.store.layout import Store, folders_of_names
 from lft.adapters.store.lockfile import file_problems
 from lft.adapters.store.manifest import STACKS, WEIGHTS, Manifest
-from lft.adapters.store.marks import alias_digest, signatures, tags
+from lft.adapters.store.marks import alias_digest, scores, signatures, tags
 from lft.adapters.store.names import is_version
 from lft.adapters.store.versions import by_digest, files, version
 from lft.base.headers import read_header
 from lft.errors import InputError
 from lft.files import json_lines
 
-_MARKS = (".tags", ".signatures")
+_MARKS = {".tags": tags, ".scores": scores, ".signatures": signatures}
 _SUFFIXES = (".json", ".removed", *_MARKS)
 
 
@@ -133,7 +133,7 @@ def _closure(store: Store, manifest: Manifest, label: str, quick: bool) -> Itera
 
 def _marks(store: Store, manifest: Manifest, path: Path) -> Iterator[Finding]:
     try:
-        tags(store, manifest) if path.suffix == ".tags" else signatures(store, manifest)
+        _MARKS[path.suffix](store, manifest)
     except InputError as error:
         yield Finding(error.what, str(path))
 

@@ -4,15 +4,16 @@
     blobs/sha256/ab/<64 hex>                  bytes, read-only, named by what they are
     manifests/<ns>/<name>/<version>.json      the manifest, a second name of its blob; written once
     manifests/<ns>/<name>/<version>.tags      tags given later; <version>.removed: the digest that a removed version had
+    manifests/<ns>/<name>/<version>.scores    measured later
     manifests/<ns>/<name>/<version>.signatures  signatures of its files, one a line
     refs/<ns>/<name>/<alias>                  one line: the manifest's digest
-    log/{aliases,tags,signatures}.jsonl       every change, written before it is made
+    log/{aliases,tags,scores,signatures}.jsonl  every change, written before it is made
     tmp/<id>/                                 what one writer is writing, and its lease
     trash/<seconds>-<id>/<64 hex>             blobs that the first phase of gc took out
     checkouts/<64 hex>/                       versions as folders that plain `peft` loads; made again when missing
     locks/, index.sqlite                      may be deleted at any time
 
-Blobs, manifests, tags, signatures and refs are the truth. Nothing in a registry is a symbolic link.
+Blobs, manifests, tags, scores, signatures and refs are the truth. Nothing in a registry is a symbolic link.
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ class Store:
         """Place of the tags given to a version after it was stored."""
         return self.manifests / name / f"{version}.tags"
 
+    def scores(self, name: str, version: str) -> Path:
+        """Place of the scores measured of a version after it was stored."""
+        return self.manifests / name / f"{version}.scores"
+
     def signatures(self, name: str, version: str) -> Path:
         """Place of the signatures of a version's files."""
         return self.manifests / name / f"{version}.signatures"
@@ -94,7 +99,7 @@ class Store:
         return self.refs / name / alias
 
     def log(self, what: str) -> Path:
-        """Place of a log: ``aliases``, ``tags`` or ``signatures``."""
+        """Place of a log: ``aliases``, ``tags``, ``scores`` or ``signatures``."""
         return self.root / "log" / f"{what}.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""What may change about versions: aliases that move, tags and signatures given later. Each change is logged first.
+"""What may change about versions: aliases that move; tags, scores, signatures given later. Each change is logged first.
 
 A change takes the name's lock, so that two people who move one alias do not do it unseen. Where the file system has no
 locks one of the two changes is lost, nothing else: the new value takes the old one's place in one step.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from lft.adapters.signature import Signature, read_signature
 from lft.adapters.store import disk
 from lft.adapters.store.layout import Store
 from lft.adapters.store.leases import Lease
-from lft.adapters.store.manifest import Manifest, Tags
+from lft.adapters.store.manifest import Manifest, Score, Tags
 from lft.adapters.store.names import alias_name
 from lft.adapters.store.versions import Stored, by_digest, files
 from lft.errors import InputError, MachineError
@@ -110,6 +111,49 @@ def tag(lease: Lease, stored: Stored, changes: Mapping[str, tuple[str, ...] | No
         _log(store, "tags", manifest.name, {"version": manifest.version, "to": kept})
         _replace(lease, store.tags(manifest.name, manifest.version), json.dumps(kept, ensure_ascii=False) + "\n")
     return kept
+
+
+def scores(store: Store, manifest: Manifest) -> tuple[Score, ...]:
+    """What was measured of a version: when it was stored, then later; the later one of the same suite and metric holds.
+
+    Raises:
+        InputError: the file of scores was damaged.
+    """
+    later = _later_scores(store, manifest)
+    measured = {(one.suite, one.metric) for one in later}
+    return (*(one for one in manifest.evaluation if (one.suite, one.metric) not in measured), *later)
+
+
+def keep_scores(lease: Lease, stored: Stored, measured: Sequence[Score]) -> tuple[Score, ...]:
+    """Write scores beside a version, each in place of an older one of the same suite and metric.
+
+    Returns:
+        All its scores.
+    """
+    store, manifest = lease.store, stored.manifest
+    new = {(one.suite, one.metric) for one in measured}
+    with _locked(store, manifest.name):
+        older = [one for one in _later_scores(store, manifest) if (one.suite, one.metric) not in new]
+        kept = [asdict(one) for one in (*older, *measured)]
+        _log(store, "scores", manifest.name, {"version": manifest.version, "new": [asdict(one) for one in measured]})
+        _replace(lease, store.scores(manifest.name, manifest.version), json.dumps(kept, ensure_ascii=False) + "\n")
+    return scores(store, manifest)
+
+
+def _later_scores(store: Store, manifest: Manifest) -> tuple[Score, ...]:
+    path = store.scores(manifest.name, manifest.version)
+    try:
+        found = tuple(Score(**{**one, "interval": tuple(one["interval"])}) for one in json.loads(path.read_bytes()))
+        if not all(
+            isinstance(text, str) for one in found for text in (one.suite, one.metric, one.value, *one.interval)
+        ):
+            raise ValueError("they are no texts")
+        return found
+    except FileNotFoundError:
+        return ()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        fix = "remove the file, then evaluate again"
+        raise InputError(f"no scores: {error}", where=str(path), fix=fix) from None
 
 
 def signatures(store: Store, manifest: Manifest) -> tuple[Signature, ...]:

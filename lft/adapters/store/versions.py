@@ -120,6 +120,7 @@ def remove(lease: Lease, stored: Stored) -> None:
     disk.take_place(draft, store.tombstone(manifest.name, manifest.version))
     disk.remove(store.manifest(manifest.name, manifest.version))
     disk.remove(store.tags(manifest.name, manifest.version))
+    disk.remove(store.scores(manifest.name, manifest.version))
     disk.remove(store.signatures(manifest.name, manifest.version))
 
 
