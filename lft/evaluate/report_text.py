@@ -10,7 +10,7 @@ from typing import Final
 
 from lft.evaluate.compare import Comparison, Effect, FloorChange, Tested
 from lft.evaluate.metric import Metric
-from lft.evaluate.statistics import Difference, Estimate
+from lft.evaluate.statistics import FEW, Difference, Estimate
 from lft.evaluate.summary import KINDS, MetricSummary, Published, Summary, shown
 
 WIDTH: Final = 80
@@ -186,9 +186,9 @@ def difference_range(found: Difference, test: Tested) -> str:
 
 
 def worth_showing(parts: Sequence[Effect]) -> list[Effect]:
-    """Parts of kinds that divide the suite; one that holds all of it says nothing new."""
-    counts = {kind: sum(one.part.kind == kind for one in parts) for kind in KINDS}
-    return [one for one in parts if counts[one.part.kind] > 1]
+    """Parts of kinds that divide the suite; one that is all of it says nothing new, nor do crumbs of an item."""
+    items = {kind: [one.difference.items for one in parts if one.part.kind == kind] for kind in KINDS}
+    return [one for one in parts if len(items[one.part.kind]) > 1 and max(items[one.part.kind]) >= FEW]
 
 
 def p_words(p: float) -> str:

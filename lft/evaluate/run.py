@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -137,13 +137,16 @@ def _losses(rows: Sequence[Row], wanted: Sequence[str], candidate: Candidate, to
     tools.notify(f"reading {len(items):,} references")
     own = _known(items, items, candidate)
     per_row = [own[row.item.id] for row in rows]
-    how = f"the reference after its instruction, prompt format {candidate.subject.prompt}, without the end token"
+    how = "the reference after its instruction in the subject's own prompt format, without the end token"
     found = from_losses(
         [one.nats if one else None for one in per_row],
         [one.tokens if one else 0 for one in per_row],
         [one.bytes if one else 0 for one in per_row],
         how,
     )
+    base = f", tokens of {candidate.subject.base}"  # of other tokens are other numbers
+    for name in LOSSES[1:]:
+        found[name] = replace(found[name], variant=found[name].variant + base)
     if RANKING in wanted:
         there = others(items)
         rivals = _known(items, there, candidate)
