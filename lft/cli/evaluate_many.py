@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,11 +82,25 @@ def table1(
         for one in chosen:
             typer.echo(f"{one.name:<22} {one.model:<34} {one.architecture:<8} {one.weights_gib:6.1f} GiB in bfloat16")
         return
-    places = dict(word.split("=", 1) for word in place or () if "=" in word)
+    places = _places(place, [one.name for one in chosen])
     saids = [_said(one, places, batch_size) for one in chosen]
     groups = _answered(saids, list(PAPER), offline, limit, into, "meteor")
     for line in table_lines(labelled(groups), chosen, _metric("meteor")):
         typer.echo(line)
+
+
+def _places(words: Sequence[str] | None, names: Sequence[str]) -> dict[str, str]:
+    """Folders by the baseline that lies there; raises RecipeError for a word that would be ignored."""
+    from lft.errors import RecipeError
+
+    found = {}
+    for word in words or ():
+        name, equals, folder = word.partition("=")
+        if not equals or not folder or name not in names:
+            fix = f"write MODEL=FOLDER, MODEL one of {', '.join(names)}"
+            raise RecipeError(f"--place {word!r} names no baseline of the table", fix=fix)
+        found[name] = folder
+    return found
 
 
 def _said(one: Baseline, places: dict[str, str], batch: int) -> Said:
@@ -141,20 +155,29 @@ def _trained(recipe: str, base: str, overrides: Sequence[str], into: Path) -> Pa
 
     home = into / "runs"
     place = home / f"scale-{_slug(base)}"
-    runs = sorted(path for path in place.glob("*") if (path / "recipe.yaml").is_file())
+    new = [f"base.model={base}", f"name=scale-{_slug(base)}", f"output.runs={home}", *overrides]
+    wanted = _what_is_trained(recipe, new)
+    there = sorted(path for path in place.glob("*") if (path / "recipe.yaml").is_file())
+    runs = [run for run in there if _what_is_trained(str(run / "recipe.yaml")) == wanted]
     for run in runs:
         if (run / "adapter").is_dir() or (run / "model").is_dir():
             note(f"{base}: trained already, {run}")
             return run
     lft = [sys.executable, "-m", "lft.cli.main", "finetune"]
     begun = [run for run in runs if any((run / "checkpoints").glob("step-*"))]
-    new = [recipe, f"base.model={base}", f"name=scale-{_slug(base)}", f"output.runs={home}", *overrides]
     note(f"{base}: {'going on with ' + str(begun[-1]) if begun else 'training'}")
-    code = subprocess.run([*lft, *(["--resume", str(begun[-1])] if begun else new)], check=False).returncode
+    code = subprocess.run([*lft, *(["--resume", str(begun[-1])] if begun else [recipe, *new])], check=False).returncode
     made = sorted(path for path in place.glob("*") if (path / "adapter").is_dir() or (path / "model").is_dir())
     if code or not made:
         raise TrainingError(f"the run of {base} ended with {code}", where=str(place), fix="type the same command again")
     return made[-1]
+
+
+def _what_is_trained(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A recipe without where it runs: runs that agree in it are the same training."""
+    from lft.recipe import load_recipe
+
+    return load_recipe(recipe, overrides).recipe.model_dump(exclude={"launch"})
 
 
 def _size(base: str, result: Result) -> Size:

@@ -12,7 +12,7 @@ from lft.ask.schema import Backend
 from lft.corpus.schema import Build
 from lft.recipe.catalogue_files import catalogue_folder, recipes_in
 from lft.recipe.closed import Closed, Rule
-from lft.recipe.layers import layered
+from lft.recipe.load import load_closed
 from lft.recipe.problems import BadRecipe, Origin, Problem, listed, nearest, shown
 
 COLUMNS: Final = ("text", "title", "lang", "licence", "question", "id", "url", "subset", "score")
@@ -192,10 +192,4 @@ def load_build(path: Path, overrides: Sequence[str] = ()) -> Build:
 
     Raises RecipeError (a BadRecipe that carries ``problems``) with everything that is wrong, one line each.
     """
-    layers = layered(path, overrides)
-    if layers.root is None:
-        raise BadRecipe(layers.problems)
-    found = BUILD.checked(layers.root, layers.whole)
-    if problems := (*layers.problems, *found.problems):
-        raise BadRecipe(problems)
-    return found.value
+    return load_closed(path, BUILD, overrides)

@@ -113,15 +113,10 @@ def served(model: Model, url: str, label: str = "") -> Candidate:
     identity_ = hashlib.sha256(json.dumps([url, model.name, model.form]).encode()).hexdigest()
 
     def asked(item: Item) -> tuple[Message, ...] | str:
-        text = instruction_of(item)
+        text = item.asked
         return (Message("user", text),) if model.form == "chat" else f"{text}\n\n"
 
     return Candidate(Subject(label or model.name, identity_, "endpoint", prompt=model.form), model, asked)
-
-
-def instruction_of(item: Item) -> str:
-    """What a person would say: the instruction, and below it the material that it is about."""
-    return f"{item.instruction}\n\n{item.context}" if item.context.strip() else item.instruction
 
 
 def _form(prompt: PromptName | None, tokenizer: Any, paired: bool) -> PromptFormat:
@@ -142,7 +137,7 @@ def _local(
 
     def asked(item: Item) -> str:
         if template:
-            return before + protected(instruction_of(item), tokenizer) + after
+            return before + protected(item.asked, tokenizer) + after
         return prompt_text(form, (Turn("user", item.instruction),), tokenizer, item.context)
 
     asking = Asking(form.adds_special_tokens, stop_id(form, tokenizer), form.restored)

@@ -36,6 +36,11 @@ class Item:
     reference: str
     wanted: tuple[Wanted, ...] = ()
 
+    @property
+    def asked(self) -> str:
+        """What a person would say: the instruction, and below it the material that it is about."""
+        return f"{self.instruction}\n\n{self.context}" if self.context.strip() else self.instruction
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

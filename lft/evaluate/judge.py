@@ -93,12 +93,12 @@ class Court:
         keys = ", ".join(f'"{name}": points' for name in self.rubric.dimensions)
         return self.rubric.single.format(
             lowest=self.rubric.lowest, highest=self.rubric.highest, dimensions=self._questions(),
-            instruction=_asked(row.item), answer=_shown(row.output.text), keys=f"{{{keys}}}",
+            instruction=row.item.asked, answer=_shown(row.output.text), keys=f"{{{keys}}}",
         )  # fmt: skip
 
     def _pair(self, first: Row, second: Row) -> str:
         return self.rubric.pair.format(
-            dimensions=self._questions(), instruction=_asked(first.item),
+            dimensions=self._questions(), instruction=first.item.asked,
             first=_shown(first.output.text), second=_shown(second.output.text),
         )  # fmt: skip
 
@@ -148,10 +148,6 @@ def _object(reply: str) -> dict[str, Any] | None:
         return None
     made = dict(found)
     return made if len(made) == len(found) else None
-
-
-def _asked(item: Item) -> str:
-    return f"{item.instruction}\n\n{item.context}" if item.context.strip() else item.instruction
 
 
 def _shown(text: str) -> str:

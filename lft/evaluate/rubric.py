@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,14 +17,13 @@ from lft.ask.rules import has_address, has_price
 from lft.ask.schema import Backend
 from lft.errors import InputError
 from lft.recipe.closed import Closed, Rule
-from lft.recipe.layers import layered
-from lft.recipe.problems import BadRecipe, listed, nearest, shown
+from lft.recipe.load import load_closed
+from lft.recipe.problems import listed, nearest, shown
 from lft.recipe.schema import Name, NonEmpty, Option, PositiveInt
 
 _Point = Annotated[int, Field(strict=True, ge=0, le=100)]
 _SINGLE: Final = frozenset({"lowest", "highest", "dimensions", "instruction", "answer", "keys"})
 _PAIR: Final = frozenset({"dimensions", "instruction", "first", "second"})
-M = TypeVar("M", bound=BaseModel)
 
 
 class Rubric(BaseModel):
@@ -104,7 +103,7 @@ def load_judge(path: Path) -> tuple[Judge, Rubric]:
     """
     if not path.is_file():
         raise InputError("there is no such file", where=str(path), fix="write rubric: and backend: into it (docs)")
-    judge = _loaded(path, JUDGE)
+    judge = load_closed(path, JUDGE)
     return judge, load_rubric(judge.rubric, path.parent)
 
 
@@ -117,14 +116,4 @@ def load_rubric(written: str, beside: Path) -> Rubric:
         close = nearest(written, names)
         hint = f"nearest: {shown(close)}" if close else f"there are {listed(names)}, or name a file"
         raise InputError(f"no rubric {shown(written)}; {hint}", where="rubric")
-    return _loaded(path, RUBRIC)
-
-
-def _loaded(path: Path, closed: Closed[M]) -> M:
-    layers = layered(path, ())
-    if layers.root is None:
-        raise BadRecipe(layers.problems)
-    found = closed.checked(layers.root, layers.whole)
-    if problems := (*layers.problems, *found.problems):
-        raise BadRecipe(problems)
-    return found.value
+    return load_closed(path, RUBRIC)

@@ -18,7 +18,7 @@ from lft.evaluate.suite_rows import SUITES
 from lft.evaluate.suite_schema import METRICS, Part, Suite
 from lft.recipe.catalogue_files import recipes_in
 from lft.recipe.closed import Closed, Rule
-from lft.recipe.layers import layered
+from lft.recipe.load import load_closed
 from lft.recipe.problems import BadRecipe, Origin, Problem, listed, nearest, shown
 
 _PUBLISHED: Final = (*METRICS, "accuracy")
@@ -128,13 +128,7 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
 
     Raises RecipeError (a BadRecipe that carries ``problems``) with everything that is wrong, one line each.
     """
-    layers = layered(path, overrides)
-    if layers.root is None:
-        raise BadRecipe(layers.problems)
-    found = SUITE.checked(layers.root, layers.whole)
-    if problems := (*layers.problems, *found.problems):
-        raise BadRecipe(problems)
-    suite = found.value
+    suite = load_closed(path, SUITE, overrides)
     parts = {key: tuple(_anchored(one, path.parent) for one in getattr(suite, key)) for key in ("data", "offline")}
     return suite.model_copy(update=parts)
 

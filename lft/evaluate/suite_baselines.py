@@ -12,8 +12,8 @@ from lft.evaluate.suite import find_suite, load_suite, suite_names
 from lft.evaluate.suite_schema import Published, Suite
 from lft.evaluate.suite_template import fields
 from lft.recipe.closed import Closed, Rule
-from lft.recipe.layers import layered
-from lft.recipe.problems import BadRecipe, listed, nearest, shown
+from lft.recipe.load import load_closed
+from lft.recipe.problems import listed, nearest, shown
 from lft.recipe.schema import Name, NonEmpty
 
 FILE: Final = Path(__file__).parent / "baselines.yaml"
@@ -105,13 +105,7 @@ def load_baselines(path: Path = FILE) -> Baselines:
 
     Raises RecipeError (a BadRecipe that carries ``problems``) with everything that is wrong, one line each.
     """
-    layers = layered(path, ())
-    if layers.root is None:
-        raise BadRecipe(layers.problems)
-    found = BASELINES.checked(layers.root, layers.whole)
-    if problems := (*layers.problems, *found.problems):
-        raise BadRecipe(problems)
-    return found.value
+    return load_closed(path, BASELINES)
 
 
 def baseline(name: str, path: Path = FILE) -> Baseline:

@@ -67,7 +67,7 @@ class Decoding(_Closed):
     top_p: Share = Field(0.9, description="nucleus sampling; the paper's value")
     temperature: Annotated[float, Field(strict=True, ge=0)] = Field(1.0, description="0 takes the likeliest token")
     samples: PositiveInt = Field(1, description="answers to each item")
-    seed: Seed = Field(42, description="of the first sample; each further sample counts up")
+    seed: Seed = Field(42, description="of all draws; each sample of each item has a stream of its own from it")
 
 
 class Harness(_Closed):

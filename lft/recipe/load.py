@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from lft.recipe.catalogue_files import find_recipe
 from lft.recipe.check import checked
-from lft.recipe.closed import entry_at
+from lft.recipe.closed import Closed, M, entry_at
 from lft.recipe.document import MappingNode
 from lft.recipe.layers import anchored, layered
 from lft.recipe.problems import DEFAULT, BadRecipe, Origin, Problem
@@ -35,6 +35,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, allow_unsupp
     if resolved is None or problems:
         raise BadRecipe(problems)
     return resolved
+
+
+def load_closed(path: Path, closed: Closed[M], overrides: Sequence[str] = ()) -> M:
+    """What a file of another kind (a build, a suite, a rubric) says, with ``key.path=value`` overrides on top.
+
+    Raises RecipeError (a BadRecipe that carries ``problems``) with everything that is wrong, one line each.
+    """
+    layers = layered(path, overrides)
+    if layers.root is None:
+        raise BadRecipe(layers.problems)
+    found = closed.checked(layers.root, layers.whole)
+    if problems := (*layers.problems, *found.problems):
+        raise BadRecipe(problems)
+    return found.value
 
 
 def check_recipe(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:

@@ -95,6 +95,7 @@ def test_answers_of_another_program_are_scored_too(says: Says, home: Path) -> No
 
 def test_a_matrix_and_a_baseline_list_are_printed(says: Says) -> None:
     assert "flan-t5" in says("table1", "--list").lower()
+    assert "names no baseline" in says("table1", "--place", "flan", code=2)
     assert "no adapter is named" in says("matrix", "mine.yaml", "--offline", code=2)
 
 

@@ -44,3 +44,7 @@ def test_three_sizes_make_a_line_and_the_second_time_nothing_is_trained(place: P
         line for line in first.out.splitlines() if "ten times" in line
     ]
     assert sorted((place / "evaluations" / "scale" / "runs").glob("*/*")) == runs
+    other = lft(place, *words[:4], "train.learning_rate=0.02", *words[4:6], *words[10:])
+    assert other.code == 0, other.err
+    assert "trained already" not in other.err  # another recipe is another run
+    assert len(sorted((place / "evaluations" / "scale" / "runs").glob("*/*"))) == 4

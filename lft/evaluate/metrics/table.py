@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
@@ -12,6 +11,7 @@ from lft.evaluate.metric import Metric
 from lft.evaluate.metrics import lengths, losses, rouge, sacre, self_bleu, texts
 from lft.evaluate.metrics.meteor import METEOR
 from lft.evaluate.metrics.meteor_1_5 import METEOR_1_5
+from lft.recipe.problems import nearest
 
 _OVERLAP: Final = (METEOR, METEOR_1_5, rouge.ROUGE_1, rouge.ROUGE_2, rouge.ROUGE_L, sacre.BLEU, sacre.CHRF)
 _TEXTS: Final = (self_bleu.SELF_BLEU, *texts.DISTINCT, texts.REPETITION, texts.LENGTH_RATIO, texts.WORDS)
@@ -34,6 +34,6 @@ def metric_named(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    near = get_close_matches(name, METRICS, n=1, cutoff=0.4)
-    fix = f"did you mean {near[0]}?" if near else f"one of: {', '.join(METRICS)}"
+    near = nearest(name, METRICS)
+    fix = f"did you mean {near}?" if near else f"one of: {', '.join(METRICS)}"
     raise RecipeError(f"there is no metric named {name!r}", fix=fix)
