@@ -84,7 +84,7 @@ def _splitter() -> Any:
 def _sentence_tokenizer() -> Callable[[str], Iterable[str]]:
     """NLTK's word tokenizer, lower-cased, which takes each stretch without blanks apart only once.
 
-    It looks beyond a blank only to see the begin of a sentence, and a closing stop with the quotes and brackets behind
+    It looks beyond a stretch only to see the begin of a sentence, and a closing stop with the quotes and brackets behind
     it. So the first stretch is taken with the begin, the last with the end (and with those before it that are only
     closing marks), and what lies between depends on nothing but itself.
     """
@@ -115,7 +115,8 @@ def _sentence_tokenizer() -> Callable[[str], Iterable[str]]:
         if not end:
             return whole(sentence)
         inner = chain.from_iterable(map(between, stretches[1:end]))
-        return chain(first(stretches[0]), inner, last(" ".join(stretches[end:])))
+        begin = between if sentence.startswith(" ") else first  # behind a blank '' opens, at the begin it closes
+        return chain(begin(stretches[0]), inner, last(" ".join(stretches[end:])))
 
     return of_sentence
 
