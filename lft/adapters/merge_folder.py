@@ -92,7 +92,7 @@ def rounded_like(parents: Sequence[Named], base_of: str | None) -> Binding | Non
         raise InputError(
             f"{first[0]} was trained on the base {_rounded(first[1])} and {other[0]} on the base {_rounded(other[1])}: "
             "what they add up to is at home on neither",
-            fix=f"say on which it is to be put, for example --base-of {first[0]}",
+            fix=f"say on which: --base-of {first[0]}, for example (of lft adapters merge, stack and export)",
         )
     return min((binding for _, binding in chosen), key=lambda one: (one.base, one.name), default=None)
 
@@ -142,7 +142,7 @@ def carried_files(parents: Sequence[Named], files_of: str | None) -> dict[str, P
         if odd:
             raise InputError(
                 f"{odd[0]} differs between {wanted[0].ref} and {one.ref}: the result can have only one",
-                fix=f"say whose is taken, for example --files-of {wanted[0].ref}",
+                fix=f"say whose: --files-of {wanted[0].ref}, for example (of lft adapters merge, stack and export)",
             )
     return dict(files[0])
 

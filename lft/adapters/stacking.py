@@ -301,7 +301,7 @@ def _require_tokens(parts: Sequence[Part], folder: Path, files_of: str | None) -
                 if text not in (token_texts(folder, rows.tokens) or ()):
                     raise InputError(
                         f"the tokenizer of {files_of or 'all parts'} has not the token {text} of {part.ref}",
-                        fix=f"take that adapter's: --files-of {part.ref}",
+                        fix=f"take that adapter's: --files-of {part.ref} (of lft adapters merge, stack and export)",
                     )
 
 
