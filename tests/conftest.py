@@ -12,11 +12,13 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is, not whether a promise is kept.
 # CI takes the same examples each time, so that a red run is the change's doing; by hand each run looks for new ones.
-settings.register_profile("lft", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "lft", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
 settings.load_profile("lft")
 
 ROOT = Path(__file__).resolve().parents[1]

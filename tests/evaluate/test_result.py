@@ -26,7 +26,7 @@ def made(texts: list[str], numbers: list[tuple[float, float] | None]) -> Result:
     return Result(SuiteRef("s", 2, "e" * 64, True), subject, {"top_p": 0.9}, rows, columns, left, "now", {"lft": "0"})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.text(), st.none() | st.tuples(NUMBER, NUMBER)), min_size=1, max_size=5))
 def test_a_result_comes_back_bit_for_bit_whatever_its_texts_are(tmp_path_factory, rows):
     kept = [(text.encode("utf-8", "replace").decode(), numbers) for text, numbers in rows]

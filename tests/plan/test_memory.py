@@ -119,7 +119,7 @@ def test_zero_spreads_what_its_stage_says() -> None:
     assert found["zero3"].host > 8 * 2 * LLAMA.total  # each process loads the whole base first
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(1, 4), st.sampled_from(["full", "lora"]))
 def test_more_devices_never_take_more_under_zero3(gpus: int, nodes: int, kind: str) -> None:
     keys = {"method__kind": kind, "launch__engine": "zero3", "train__global_batch_size": 512}
@@ -127,7 +127,7 @@ def test_more_devices_never_take_more_under_zero3(gpus: int, nodes: int, kind: s
     assert more.total - more.framework <= fewer.total - fewer.framework
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(7, 12), st.booleans(), st.sampled_from([None, "nf4"]))
 def test_more_tokens_take_more_and_recomputing_takes_less(
     micro: int, power: int, recompute: bool, quantize: str | None

@@ -123,7 +123,7 @@ def test_a_missing_size_is_named() -> None:
                   "intermediate_size": 8})  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 64), st.booleans(), st.sampled_from([4, 8])
 )

@@ -64,7 +64,7 @@ def refusal(path: Path | str, overrides: Sequence[str] = ()) -> BadRecipe | None
     return None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.sampled_from(SHIPPED), edits=EDITS)
 def test_a_damaged_recipe_is_read_or_refused_line_by_line(tmp_path: Path, raw: bytes, edits: list) -> None:
     path = tmp_path / "r.yaml"
@@ -82,7 +82,7 @@ def test_a_damaged_recipe_is_read_or_refused_line_by_line(tmp_path: Path, raw: b
         assert problem.at.column >= 1
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_at_all_are_read_or_refused(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "r.yaml"
@@ -104,7 +104,7 @@ KEYS = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text(max_size=40) | st.builds("{}={}".format, st.sampled_from(KEYS), st.text(max_size=40)), max_size=4)
 )
