@@ -26,6 +26,8 @@ from lft.base.configuration import configuration
 from lft.base.fingerprint import weights_fingerprint
 from lft.base.hub import COMMIT, REPO_ID
 from lft.base.identity import identity
+from lft.base.package import SCHEME as PACKAGE
+from lft.base.resolve import BaseRef
 from lft.errors import InputError, RecipeError
 from lft.recipe.peft_options import peft_version
 from lft.recipe.problems import listed, shown
@@ -51,11 +53,16 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class BaseSide:
-    """A base on the disk; ``name`` and ``revision`` are the hub's, where they are known."""
+    """A base on the disk; ``name`` is the hub's or a package's and ``revision`` the hub's, where they are known."""
 
     folder: Path
     name: str | None = None
     revision: str | None = None
+
+
+def side_of(ref: BaseRef) -> BaseSide:
+    """A base that was found, with the name that others know it by."""
+    return BaseSide(ref.folder, ref.written if ref.kind in ("hub", "package") else None, ref.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,7 @@ def _name(adapter: Adapter, base: BaseSide, weights: Rung) -> Rung:
         return Rung(1, NAMES[1], same, odd[0] + ("; the same weights" if same else ""))
     if wanted and base.name:
         known = f"{wanted}@{commit[:12]}" if commit and base.revision else f"{wanted}, commit not recorded"
+        known = wanted if wanted.startswith(PACKAGE) else known
         return Rung(1, NAMES[1], True, known)
     if adapter.binding and adapter.binding.config:
         return Rung(1, NAMES[1], True, "the same config.json; the base's name is not known here")
@@ -190,11 +198,11 @@ def _name(adapter: Adapter, base: BaseSide, weights: Rung) -> Rung:
 
 
 def _declared(adapter: Adapter) -> tuple[str | None, str | None]:
-    """Hub name and commit of the base that an adapter says it was trained on; a path is no name."""
+    """Name (of the hub or a package) and commit of the base that an adapter was trained on; a path is no name."""
     name, revision = adapter.configuration.base, adapter.configuration.revision
     if adapter.binding:
         name, revision = adapter.binding.base, adapter.binding.revision
-    name = name if name and "/" in name and REPO_ID.fullmatch(name) else None
+    name = name if name and (name.startswith(PACKAGE) or ("/" in name and REPO_ID.fullmatch(name))) else None
     return name, revision if name and revision and COMMIT.fullmatch(revision) else None
 
 

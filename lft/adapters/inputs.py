@@ -15,7 +15,7 @@ from lft.adapters import cover
 from lft.adapters.adapter import Adapter, open_adapter
 from lft.adapters.base_tensors import base_tensors
 from lft.adapters.deltas import Base
-from lft.adapters.fit import BaseSide, Fit, fit, require_fit
+from lft.adapters.fit import BaseSide, Fit, fit, require_fit, side_of
 from lft.adapters.peft_folder import Named
 from lft.adapters.sources import Source, source_of
 from lft.base.attach import Find
@@ -38,7 +38,7 @@ class On:
     @property
     def side(self) -> BaseSide:
         """As the ladder of fit wants it."""
-        return BaseSide(self.ref.folder, self.ref.written if self.ref.kind == "hub" else None, self.ref.revision)
+        return side_of(self.ref)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

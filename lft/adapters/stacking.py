@@ -38,6 +38,7 @@ _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _PIECE: Final = re.compile(
     rf"(?:(?P<before>{_NUMBER})\s*\*\s*)?(?P<ref>.+?)(?:\[(?P<layers>[^\[\]]*)\])?(?:\s*\*\s*(?P<after>{_NUMBER}))?"
 )
+_SUM: Final = re.compile(r"\S\s+[+-]\s+\S")  # a name may hold + and -, but not with blanks around them
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,22 @@ def pieces_of(expression: str) -> tuple[Piece, ...]:
     terms = parse_expression(expression)
     split = [(re.fullmatch(r"(.+?)(?:\[([^\[\]]*)\])?", term.ref), term.weight) for term in terms]
     return tuple(_piece(found[1], weight, found[2]) for found, weight in split if found and isinstance(weight, float))
+
+
+def together(words: Sequence[str]) -> tuple[Kind, tuple[Piece, ...]]:
+    """Adapters that are to be active together without a name: whole ones as a chain, else what all words add up to.
+
+    Args:
+        words: each as ``piece_of`` takes it, or a weighted sum as ``pieces_of`` does.
+
+    Raises:
+        RecipeError: one of them cannot be read.
+    """
+    sums = [not Path(os.path.expanduser(one)).is_dir() and bool(_SUM.search(one)) for one in words]
+    each = [pieces_of(one) if is_sum else (piece_of(one),) for one, is_sum in zip(words, sums, strict=True)]
+    pieces = tuple(piece for some in each for piece in some)
+    whole = not any(sums) and all(piece.plain for piece in pieces)
+    return ("chain" if whole else "stack"), pieces
 
 
 def _piece(ref: str, weight: float, layers: str | None) -> Piece:

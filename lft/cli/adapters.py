@@ -331,7 +331,7 @@ def verify(
     issuer: IssuerOption = None,
 ) -> None:
     """Check the files of an adapter, who signed them, and whether it belongs on a base; of a stack each of its own."""
-    from lft.adapters.fit import BaseSide
+    from lft.adapters.fit import side_of
     from lft.adapters.store.checkout import finder
     from lft.base.binding import is_stack
     from lft.base.places import or_remembered
@@ -346,7 +346,7 @@ def verify(
     check_signatures(folder, store, wanted)
     if base is not None:
         ref = resolve_base(named_base(base), cache_folder(), typer.echo)
-        side = BaseSide(ref.folder, ref.written if ref.kind == "hub" else None, ref.revision)
+        side = side_of(ref)
 
     def name_of(place: Path) -> str:
         return str(version_of(place, store) or place)

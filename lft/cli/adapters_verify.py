@@ -115,13 +115,14 @@ def _require_meant(adapter: Adapter, part: Below, label: str, name: str) -> None
 def adapter_lines(adapter: Adapter, label: str | None = None) -> list[str]:
     """What an adapter is, in lines of at most 80 columns; ``label`` is what people call it."""
     said, known = adapter.configuration, adapter.identity
+    bound = (adapter.binding.base, adapter.binding.revision) if adapter.binding else (said.base, said.revision)
     size = sum(info.end - info.start for info in adapter.tensors)
     ranks = sorted({low.r for low in adapter.low_rank})
     rank = f", rank {ranks[0]}" + (f" to {ranks[-1]}" if len(ranks) > 1 else "") if ranks else ""
     rows = [
         ("adapter", label or str(adapter.folder)),
         ("method", f"{said.variant}{rank}"),
-        ("base", shown(" ".join(filter(None, [said.base or "not named", said.revision])), 200, "")),
+        ("base", shown(" ".join(filter(None, bound)) or "not named", 200, "")),
         ("tensors", f"{len(adapter.tensors):,} in {size / 1e6:,.1f} MB, all finite"),
         ("sha256", known.weights),
         ("identity", known.digest),

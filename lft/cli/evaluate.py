@@ -244,15 +244,15 @@ class Work:
 
 def _record(who: Who, result: Result) -> None:
     """Keep scores beside an adapter that is one version of the registry; its card and `lft adapters show` have them."""
-    from lft.adapters.stacking import piece_of
+    from lft.adapters.stacking import together
     from lft.adapters.store.layout import open_store
     from lft.adapters.store.leases import leased
     from lft.adapters.store.marks import keep_scores
     from lft.cli.adapters_common import version_of
     from lft.evaluate.record import scores_of
 
-    pieces = [piece_of(written) for written in who.adapters]
-    if len(pieces) != 1 or not pieces[0].plain:
+    kind, pieces = together(who.adapters)
+    if len(pieces) != 1 or kind == "stack":
         return  # a run, or several together that have no name
     store = open_store(registry_folder())
     stored = version_of(who.wanted.folder(pieces[0].ref, store), store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, Polic
 from lft.cli.common import ProgressLine, cache_folder, quiet_libraries, registry_folder
 
 if TYPE_CHECKING:
-    from lft.adapters.stacking import Piece
+    from lft.adapters.stacking import Kind, Piece
     from lft.adapters.store.layout import Store
     from lft.base.decode import Decoding
     from lft.data.example import Turn
@@ -28,7 +28,8 @@ AdapterOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ADAPTER",
-        help="an adapter's folder, or its name in the registry; several are active together: --adapter a*0.7 ...",
+        help="an adapter's folder, or its name in the registry; several are active together: '0.7*a + 0.3*b', "
+        "or the option again",
     ),
 ]
 BaseOption = Annotated[
@@ -186,7 +187,7 @@ def who_of(run: Path | None, adapter: list[str] | None, base: str | None, wanted
 
 def open_who(who: Who) -> Answerer:
     """What is to answer, loaded: a run, an adapter, or several as a stack that nobody keeps."""
-    from lft.adapters.stacking import piece_of
+    from lft.adapters.stacking import together
     from lft.adapters.store.checkout import finder
     from lft.adapters.store.layout import open_store
     from lft.evaluate.answer import open_answerer
@@ -196,9 +197,9 @@ def open_who(who: Who) -> Answerer:
     if run is not None and not run.is_dir():
         RunFolder.open(run)
     store = open_store(registry_folder())
-    pieces = [piece_of(text) for text in who.adapters]
-    if len(pieces) > 1 or not all(piece.plain for piece in pieces):
-        return _open_together(pieces, store, who)
+    kind, pieces = together(who.adapters)
+    if len(pieces) > 1 or kind == "stack":
+        return _open_together(kind, pieces, store, who)
     folder = run or _folder_of(pieces[0].ref, store, who)
     return open_answerer(folder, cache_folder(), _say, finder(store), who.base)
 
@@ -212,8 +213,8 @@ def _folder_of(written: str, store: Store, who: Who) -> Path:
     return who.wanted.signed(written, store, _say)
 
 
-def _open_together(pieces: list[Piece], store: Store, who: Who) -> Answerer:
-    """Several adapters as a stack that nobody keeps: a chain where each is whole, else a weighted sum."""
+def _open_together(kind: Kind, pieces: Sequence[Piece], store: Store, who: Who) -> Answerer:
+    """Several adapters as a stack that nobody keeps."""
     import tempfile
 
     from lft.adapters.stacking import averaged, in_place, parts_of, write_stack
@@ -222,15 +223,14 @@ def _open_together(pieces: list[Piece], store: Store, who: Who) -> Answerer:
     from lft.evaluate.answer import open_answerer
     from lft.files import new_folder
 
-    chain = all(piece.plain for piece in pieces)
     place = place_in(store, lambda text: who.wanted.signed(text, store, _say), cache_folder())
-    parts = in_place(parts_of(pieces, "chain" if chain else "stack", "mean", place))
+    parts = in_place(parts_of(pieces, kind, "mean", place))
     if odd := averaged(parts):
         _say(f"the weights do not sum to 1: the rows of {', '.join(odd)} are the mean of the adapters' own")
     with tempfile.TemporaryDirectory(prefix="lft-stack-") as home:
         with new_folder(Path(home) / "stack") as draft:
-            upper = parts[-1].ref if chain else None
-            write_stack(parts, "chain" if chain else "stack", draft, files_of=upper, base_of=upper)
+            upper = parts[-1].ref if kind == "chain" else None
+            write_stack(parts, kind, draft, files_of=upper, base_of=upper)
         return open_answerer(Path(home) / "stack", cache_folder(), _say, finder(store), who.base)
 
 

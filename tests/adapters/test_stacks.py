@@ -16,7 +16,7 @@ from lft.adapters.adapter import open_adapter
 from lft.adapters.deltas import Delta
 from lft.adapters.load import load_adapted
 from lft.adapters.stack import open_stack, with_below
-from lft.adapters.stacking import Kind, Piece, in_place, parts_of, piece_of, pieces_of, write_stack
+from lft.adapters.stacking import Kind, Piece, in_place, parts_of, piece_of, pieces_of, together, write_stack
 from lft.adapters.store.active import active, by_layer
 from lft.adapters.store.add import Origin, add_adapter
 from lft.adapters.store.checkout import adapter_folder_of, finder, materialise, stack_folders
@@ -453,6 +453,20 @@ def test_a_piece_is_a_name_with_a_weight_and_layers(written: str, piece: Piece) 
 def test_a_piece_that_cannot_be_meant_is_a_mistake(written: str) -> None:
     with pytest.raises(RecipeError):
         piece_of(written)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "pieces"),
+    [
+        (["de"], "chain", [Piece("de")]),
+        (["de", "en-us"], "chain", [Piece("de"), Piece("en-us")]),
+        (["de*0.5"], "stack", [Piece("de", 0.5)]),
+        (["a + b"], "stack", [Piece("a"), Piece("b")]),
+        (["0.7*a - 0.3*b", "c"], "stack", [Piece("a", 0.7), Piece("b", -0.3), Piece("c")]),
+    ],
+)
+def test_words_for_adapters_may_be_sums(words: list[str], kind: str, pieces: list[Piece]) -> None:
+    assert together(words) == (kind, tuple(pieces))
 
 
 def test_layers_are_written_one_way() -> None:

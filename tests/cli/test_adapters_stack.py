@@ -60,6 +60,8 @@ def test_several_adapters_answer_as_the_stack_of_them(said: Says) -> None:
     said("adapters", "stack", "0.7*lft/de + 0.3*lft/en", "--name", "lft/sum")
     alone = said("generate", "--adapter", "lft/sum", *SHORT)
     assert said("generate", "--adapter", "lft/de*0.7", "--adapter", "lft/en*0.3", *SHORT) == alone
+    assert said("generate", "--adapter", "0.7*lft/de + 0.3*lft/en", *SHORT) == alone
+    assert "lft/enn: there is no such adapter" in said("generate", "--adapter", "0.7*lft/de + lft/enn", *SHORT, code=3)
     said("adapters", "stack", "--chain", "lft/de", "lft/en", "--name", "lft/way")
     chained = said("generate", "--adapter", "lft/way", *SHORT)
     assert said("generate", "--adapter", "lft/de", "--adapter", "lft/en", *SHORT) == chained

@@ -212,7 +212,7 @@ def test_tokens_are_nltks_on_thousands_of_odd_texts():
     [
         " '' a",  # behind a blank the quote opens
         "'' a",
-        "  \" a",
+        '  " a',
         "I cannot go; gimme that. You're gonna wanna see it, lemme tell ya!",
         "'Tis the season, 'twas good. D'ye know more'n that? I gotta CANNOT Gimme LEMME.",
         "\"It's\" ''fine'' -- he said: (no) [yes] {so} <b>.. etc... $5 & 50% #1 @home *x* don' go",

@@ -84,9 +84,9 @@ def _splitter() -> Any:
 def _sentence_tokenizer() -> Callable[[str], Iterable[str]]:
     """NLTK's word tokenizer, lower-cased, which takes each stretch without blanks apart only once.
 
-    It looks beyond a stretch only to see the begin of a sentence, and a closing stop with the quotes and brackets behind
-    it. So the first stretch is taken with the begin, the last with the end (and with those before it that are only
-    closing marks), and what lies between depends on nothing but itself.
+    It looks beyond a stretch only to see the begin of a sentence, and a closing stop with the quotes and brackets
+    behind it. So the first stretch is taken with the begin, the last with the end (and with those before it that are
+    only closing marks), and what lies between depends on nothing but itself.
     """
     tokenize = _word_tokenizer()
 
