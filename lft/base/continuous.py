@@ -119,13 +119,14 @@ class _Flow:
     def read(self, rows: list[_Row]) -> _Live:
         """Prompts read as one batch, with the first token of each answer."""
         import torch
-        from transformers import DynamicCache
+
+        from lft.base.roomy_cache import roomy_cache
 
         width = max(len(row.prompt) for row in rows)
         ids = [[self.pad] * (width - len(row.prompt)) + row.prompt for row in rows]
         seen = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
         mask = torch.tensor(seen, device=self.model.device)
-        live = _Live(rows, DynamicCache(config=self.model.config), mask)
+        live = _Live(rows, roomy_cache(self.model.config), mask)
         self._forward(live, torch.tensor(ids, device=self.model.device), (mask.cumsum(-1) - 1).clamp(min=0))
         return live
 
@@ -181,8 +182,10 @@ def _joined(one: _Live, other: _Live) -> _Live:
 
     length = max(one.mask.shape[1], other.mask.shape[1])
     for mine, theirs in zip(one.cache.layers, other.cache.layers, strict=True):
-        mine.keys = torch.cat([_widened(mine.keys, length, 2), _widened(theirs.keys, length, 2)])
-        mine.values = torch.cat([_widened(mine.values, length, 2), _widened(theirs.values, length, 2)])
+        mine.hold(
+            torch.cat([_widened(mine.keys, length, 2), _widened(theirs.keys, length, 2)]),
+            torch.cat([_widened(mine.values, length, 2), _widened(theirs.values, length, 2)]),
+        )
     mask = torch.cat([_widened(one.mask, length, 1), _widened(other.mask, length, 1)])
     return _Live(one.rows + other.rows, one.cache, mask)
 
@@ -206,7 +209,7 @@ def _without(live: _Live, over: Sequence[_Row]) -> _Live | None:
     mask = live.mask[chosen]
     first = int(mask.any(0).int().argmax())
     for layer in live.cache.layers:
-        layer.keys, layer.values = layer.keys[chosen, :, first:], layer.values[chosen, :, first:]
+        layer.hold(layer.keys[chosen, :, first:], layer.values[chosen, :, first:])
     return _Live([live.rows[number] for number in left], live.cache, mask[:, first:])
 
 

@@ -228,7 +228,7 @@ class Work:
         """Save it; its folder."""
         from lft.evaluate.run import kept
 
-        return kept(result, self.place)
+        return kept(result, self.place, note)
 
     def keep(self, result: Result, suite: Suite) -> None:
         """Save it and show it."""

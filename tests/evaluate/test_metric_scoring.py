@@ -1,7 +1,10 @@
 """Rows of several languages become columns with floors, and what has no value is named."""
 
+import os
 import random
 import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -126,15 +129,29 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch):
         package("sacrebleu")
 
 
-def _killed(place):
-    import os
-
-    os._exit(9)
+def _killed(here, place):
+    if os.getpid() != here:
+        os._exit(9)
 
 
 def test_a_killed_process_is_one_sentence():
     with pytest.raises(MachineError, match="was killed"):
-        spread(_killed, [1, 2, 3], 2, patience=0)
+        spread(partial(_killed, os.getpid()), [1, 2, 3], 2, patience=0)
+
+
+def _worked_by(here, folder, place):
+    if os.getpid() != here:
+        (folder / "helped").touch()
+    deadline = time.monotonic() + 60
+    while place == 0 and not (folder / "helped").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)  # the first row waits for the other process, as a slow one would
+    return place, os.getpid()
+
+
+def test_this_process_works_beside_the_others_and_the_order_stays(tmp_path):
+    found = spread(partial(_worked_by, os.getpid(), tmp_path), range(20), 2, patience=0)
+    assert [place for place, _ in found] == list(range(20))
+    assert found[0][1] == os.getpid() != found[-1][1]
 
 
 def test_quick_work_starts_no_process():

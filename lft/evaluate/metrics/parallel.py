@@ -1,4 +1,4 @@
-"""A function over many rows: here for as long as that is quick, in other processes where much is left."""
+"""A function over many rows: here alone where that is quick, with the help of other processes where much is left."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from lft.errors import MachineError
 
 T = TypeVar("T")
 R = TypeVar("R")
-PATIENCE: Final = 15.0  # seconds of work here before others are asked: each takes seconds to begin
-CHUNK: Final = 64  # rows that are sent to a process at once
+PATIENCE: Final = 4.0  # seconds of work left for which others are asked: each takes two to begin
+_ALONE: Final = 1.0  # seconds of work here that tell how long the rest will take
+_CHUNK: Final = 32  # rows that are sent to a process at once
 
 
 def spread(function: Callable[[T], R], rows: Sequence[T], workers: int, patience: float = PATIENCE) -> list[R]:
@@ -23,8 +24,8 @@ def spread(function: Callable[[T], R], rows: Sequence[T], workers: int, patience
     Args:
         function: of a module's top level, for other processes to import it (or a ``partial`` of one).
         rows: what it is called with.
-        workers: how many processes may work; 1 stays in this one.
-        patience: seconds that this process works alone first.
+        workers: how many processes may work, this one among them; 1 stays in this one.
+        patience: seconds of work left for which this process stays alone.
 
     Raises:
         MachineError: a process was killed, or could not begin.
@@ -32,20 +33,27 @@ def spread(function: Callable[[T], R], rows: Sequence[T], workers: int, patience
     began = time.perf_counter()
     found: list[R] = []
     for row in rows:
-        if workers > 1 and time.perf_counter() - began >= patience:
+        spent, left = time.perf_counter() - began, len(rows) - len(found)
+        if workers > 1 and spent >= min(_ALONE, patience) and spent * left >= patience * len(found):
             break
         found.append(function(row))
     rest = rows[len(found) :]
-    return found + _elsewhere(function, rest, workers) if rest else found
+    return found + _together(function, rest, workers) if rest else found
 
 
-def _elsewhere(function: Callable[[T], R], rows: Sequence[T], workers: int) -> list[R]:
+def _together(function: Callable[[T], R], rows: Sequence[T], workers: int) -> list[R]:
+    """Others take chunks from the end; this process, which has nothing to load first, takes them from the front."""
     # spawned, because a forked copy of a process that runs torch's threads may hang
     context = multiprocessing.get_context("spawn")
-    size = max(1, min(CHUNK, len(rows) // (2 * workers)))
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    size = max(1, min(_CHUNK, len(rows) // (4 * workers)))
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    with ProcessPoolExecutor(workers - 1, mp_context=context) as pool:
         try:
-            return list(pool.map(function, rows, chunksize=size))
+            asked = [pool.submit(_each, function, chunk) for chunk in reversed(chunks)]
+            found: list[R] = []
+            for chunk, other in zip(chunks, reversed(asked), strict=True):
+                found += _each(function, chunk) if other.cancel() else other.result()
+            return found
         except BrokenProcessPool:
             raise MachineError(
                 "a process that scores answers was killed, or could not begin",
@@ -53,3 +61,7 @@ def _elsewhere(function: Callable[[T], R], rows: Sequence[T], workers: int) -> l
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _each(function: Callable[[T], R], rows: Sequence[T]) -> list[R]:
+    return [function(row) for row in rows]
