@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,18 @@ import typer
 
 from lft.cli.common import cache_folder, quiet_libraries, registry_folder
 from lft.cli.evaluate_subject import BatchOption, Said, note, opened, split_overrides
+from lft.cli.evaluate_work import (
+    EncoderOption,
+    LayerOption,
+    LimitOption,
+    OfflineOption,
+    SuitesArgument,
+    Work,
+    encoder_of,
+    metrics_of,
+    suites_of,
+    who_said,
+)
 
 if TYPE_CHECKING:
     from lft.evaluate.metric import Metric
@@ -19,11 +32,6 @@ if TYPE_CHECKING:
     from lft.evaluate.scaling import Scaling, Size
     from lft.evaluate.suite_baselines import Baseline
 
-SuitesArgument = Annotated[
-    list[str], typer.Argument(metavar="SUITE... [k=v]...", help="suites by name or file, and keys of theirs to change")
-]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="the suites' small sets, which need no network")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="items at most of each language")]
 MetricOption = Annotated[str, typer.Option(help="the metric of the table")]
 PAPER: tuple[str, ...] = ("rgen", "eli5", "writingprompts")
 
@@ -37,6 +45,8 @@ def matrix(
     metric: MetricOption = "meteor",
     offline: OfflineOption = False,
     limit: LimitOption = None,
+    bertscore_model: EncoderOption = None,
+    bertscore_layer: LayerOption = None,
     batch_size: BatchOption = 16,
     into: Annotated[Path, typer.Option(help="folder of results and of matrix.html")] = Path("evaluations/matrix"),
 ) -> None:
@@ -52,7 +62,8 @@ def matrix(
     if not names:
         raise RecipeError("no adapter is named", fix='lft evaluate matrix longform --adapters "lang=*"')
     saids = [Said(adapters=(name,), batch=batch_size) for name in names]
-    found = laid_out(labelled(_answered(saids, suites, offline, limit, into, metric)), chosen)
+    asked = _Asked(suites, offline, limit, metric, bertscore_model, bertscore_layer)
+    found = laid_out(labelled(_answered(saids, asked, into)), chosen)
     for line in matrix_lines(found):
         typer.echo(line)
     write_text(into / "matrix.html", matrix_page(found))
@@ -84,7 +95,7 @@ def table1(
         return
     places = _places(place, [one.name for one in chosen])
     saids = [_said(one, places, batch_size) for one in chosen]
-    groups = _answered(saids, list(PAPER), offline, limit, into, "meteor")
+    groups = _answered(saids, _Asked(PAPER, offline, limit, "meteor"), into)
     for line in table_lines(labelled(groups), chosen, _metric("meteor")):
         typer.echo(line)
 
@@ -122,6 +133,8 @@ def scale(
     metric: MetricOption = "meteor",
     offline: OfflineOption = False,
     limit: LimitOption = None,
+    bertscore_model: EncoderOption = None,
+    bertscore_layer: LayerOption = None,
     batch_size: BatchOption = 16,
     into: Annotated[Path, typer.Option(help="folder of runs, results and scale.html")] = Path("evaluations/scale"),
 ) -> None:
@@ -138,7 +151,7 @@ def scale(
     theirs = [*names, *(one for one in overrides if one not in ours)]
     runs = [(written, _trained(recipe, written, ours, into)) for written in base]
     saids = [Said(run=run, label=_slug(written), batch=batch_size) for written, run in runs]
-    groups = _answered(saids, theirs, offline, limit, into, metric)
+    groups = _answered(saids, _Asked(theirs, offline, limit, metric, bertscore_model, bertscore_layer), into)
     found: list[Scaling] = []
     for suite in groups[0]:
         sizes: list[Size] = [_size(written, group[suite]) for written, group in zip(base, groups, strict=True)]
@@ -191,22 +204,32 @@ def _size(base: str, result: Result) -> Size:
     return Size(_slug(base), sum(prod(one.shape) for one in read_headers(ref.folder)), result)
 
 
-def _answered(
-    saids: Sequence[Said], words: Sequence[str], offline: bool, limit: int | None, into: Path, metric: str
-) -> list[dict[str, Result]]:
-    """Each subject's results by suite; one subject is in memory at a time."""
-    from lft.cli.evaluate import Work, metrics_of, suites_of, who_said
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What all subjects are asked, and by what they are scored."""
 
-    asked = suites_of(words, None, offline)
+    words: Sequence[str]
+    offline: bool
+    limit: int | None
+    metric: str
+    encoder: str | None = None
+    layer: int | None = None
+
+
+def _answered(saids: Sequence[Said], all_asked: _Asked, into: Path) -> list[dict[str, Result]]:
+    """Each subject's results by suite; one subject is in memory at a time."""
+    asked = suites_of(all_asked.words, None, all_asked.offline)
+    names = [metrics_of(suite, [f"+{all_asked.metric}"], all_asked.encoder) for suite in asked]
     quiet_libraries()
-    work = Work(into / "results", offline, limit, None, None)
+    encoder = encoder_of(all_asked.encoder, all_asked.layer)
+    work = Work(into / "results", all_asked.offline, all_asked.limit, None, None, encoder)
     loaded = [work.loaded(suite) for suite in asked]
     found = []
     for said in saids:
         candidate = opened(said, who_said(said))
         made = {}
-        for suite, items in zip(asked, loaded, strict=True):
-            made[suite.name] = work.result(candidate, said, suite, items, metrics_of(suite, [f"+{metric}"]))
+        for suite, items, chosen in zip(asked, loaded, names, strict=True):
+            made[suite.name] = work.result(candidate, said, suite, items, chosen)
             work.save(made[suite.name])
         note(f"{candidate.subject.label}: done")
         found.append(made)

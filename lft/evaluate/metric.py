@@ -22,12 +22,23 @@ Score = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
+class Encoder:
+    """A model whose hidden states are compared: its name for people, its folder, a digest of its weights, a layer."""
+
+    name: str
+    folder: str
+    weights: str
+    layer: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
-    """What of this machine a metric may use: processes, a cache, a place for what takes long to say."""
+    """What of this machine a metric may use: processes, a cache, a place for what takes long to say, an encoder."""
 
     workers: int
     cache: Path
     notify: Callable[[str], None]
+    encoder: Encoder | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

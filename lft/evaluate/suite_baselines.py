@@ -33,21 +33,11 @@ class Baseline(_Closed):
     revision: NonEmpty | None = Field(None, description="hub: commit, tag or branch")
     architecture: Literal["causal", "seq2seq"] = Field(description="decoder only, or encoder and decoder")
     prompt: NonEmpty = Field(description="its own format; {instruction} stands for what is asked")
-    prompt_with_context: NonEmpty | None = Field(
-        None, description="the format with material, {context}; null: it follows the instruction after an empty line"
-    )
     diff_of: NonEmpty | None = Field(None, description="the base, where the model is a difference of weights to it")
     billions: Annotated[float, Field(strict=True, gt=0)] = Field(description="parameters")
     licence: NonEmpty = Field(description="licence of the weights")
     published_as: NonEmpty | None = Field(None, description="its name in the suites' published tables")
     note: str = Field("", description="what one must know to compare with what was published")
-
-    def text(self, instruction: str, context: str = "") -> str:
-        """What the model is given to continue (causal) or to read (seq2seq)."""
-        if context.strip() and self.prompt_with_context:
-            return self.prompt_with_context.format_map({"instruction": instruction, "context": context.strip()})
-        whole = f"{instruction}\n\n{context.strip()}" if context.strip() else instruction
-        return self.prompt.format_map({"instruction": whole})
 
     @property
     def weights_gib(self) -> float:
@@ -76,8 +66,6 @@ def prompts_have_a_place(file: Baselines) -> str | None:
     for one in file.baselines:
         if fields(one.prompt) != ["instruction"]:
             return f"baselines: the prompt of {one.name} must hold {{instruction}} once, and nothing else in braces"
-        if one.prompt_with_context and sorted(fields(one.prompt_with_context)) != ["context", "instruction"]:
-            return f"baselines: prompt_with_context of {one.name} must hold {{instruction}} and {{context}} once"
     return None
 
 

@@ -11,6 +11,7 @@ from lft.evaluate.compare_pairs import Entry
 from lft.evaluate.metric import Metric
 from lft.evaluate.statistics import score_of
 from lft.evaluate.suite_baselines import Baseline, published_average, published_of
+from lft.evaluate.suite_schema import Published
 
 SUITES: Final = ("rgen", "eli5", "writingprompts")
 _NAME: Final = 22
@@ -24,13 +25,18 @@ def table_lines(entries: Sequence[Entry], baselines: Sequence[Baseline], metric:
         yield "small offline sets: these are not the sets that the published numbers were measured on"
     yield f"{'MODEL':<{_NAME}}" + "".join(f"{name:>19}" for name in ("mean", *SUITES))
     for entry, one in zip(entries, baselines, strict=True):
-        printed = published_of(one.name)
+        name = one.published_as or ""
+        printed = published_of(name)
         own = [_own(entry, suite, metric) for suite in SUITES]
         known = [value for value in own if value is not None]
         mean = fmean(known) if len(known) == len(SUITES) else None
-        theirs = [next((row.score for row in printed.get(suite, ())), None) for suite in SUITES]
-        cells = [_cell(mean, published_average(one.name)), *map(_cell, own, theirs)]
+        theirs = [_printed(printed.get(suite, ()), metric) for suite in SUITES]
+        cells = [_cell(mean, published_average(name)), *map(_cell, own, theirs)]
         yield f"{entry.label:<{_NAME}}" + "".join(f"{cell:>19}" for cell in cells)
+
+
+def _printed(rows: Sequence[Published], metric: Metric) -> float | None:
+    return next((row.score for row in rows if row.metric == metric.name), None)
 
 
 def _own(entry: Entry, suite: str, metric: Metric) -> float | None:

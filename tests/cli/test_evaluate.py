@@ -73,6 +73,19 @@ def test_a_suite_is_answered_scored_compared_and_reported(says: Says, home: Path
     assert "## Evaluation" in says("show", places[0], "--markdown")
 
 
+def test_bertscore_comes_with_its_model_and_a_suite_that_names_it_says_where_there_was_none(
+    says: Says, home: Path
+) -> None:
+    words = ("--offline", "--limit", 2, "--model", "one", "--prompt", "plain", "--workers", 1, "--into", "bert")
+    says("mine.yaml", *words, "--bertscore-model", "two", "--bertscore-layer", 1)
+    column = load_result(results_below(home / "bert")[0]).columns["bertscore"]
+    assert "two (weights " in column.variants["en"]
+    assert "layer 1," in column.variants["en"]
+    assert column.floor is not None
+    (home / "named.yaml").write_text(SUITE.replace("name: mine", "name: named").replace("rouge-l,", "bertscore,"))
+    assert "BERTScore needs a model (--bertscore-model)" in says("named.yaml", *words)
+
+
 def test_what_was_answered_is_not_answered_again(says: Says, home: Path) -> None:
     words = ("mine.yaml", "--offline", "--model", "one", "--prompt", "plain", "--workers", 1, "--into", "again")
     first = says(*words)
@@ -127,6 +140,9 @@ def test_a_matrix_and_a_baseline_list_are_printed(says: Says) -> None:
         (("mine.yaml", "--model", "one", "--metric", "metoer"), "meteor"),
         (("mine.yaml", "decoding.top_q=1", "--model", "one"), "nearest: 'top_p'"),
         (("mine.yaml", "--model", "one", "--prompt", "gpt"), "no prompt format"),
+        (("mine.yaml", "--model", "one", "--metric", "+bertscore"), "--bertscore-model"),
+        (("mine.yaml", "--model", "one", "--bertscore-layer", "3"), "--bertscore-layer would be ignored"),
+        (("mine.yaml", "--model", "one", "--bertscore-model", "two", "--bertscore-layer", "9"), "has no layer 9"),
         (("--model", "one"), ""),
     ],
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from lft.data.prompts import ALPACA, ALPACA_WITH_INPUT
+from lft.data.prompts import ALPACA
 from lft.errors import InputError
+from lft.evaluate.compare_pairs import labelled
 from lft.evaluate.suite_baselines import FILE, baseline, load_baselines, published_average, published_of
+from lft.evaluate.table1 import table_lines
 from lft.recipe.problems import BadRecipe
+from tests.evaluate.made_results import MEAN, made_result
 
 
 def test_the_papers_table_has_all_its_models() -> None:
@@ -27,13 +31,18 @@ def _published(suite: str):
 
 
 def test_each_is_asked_in_its_own_format() -> None:
-    assert baseline("longform-opt-2.7b").text("Write an essay.") == "Write an essay. [EOI]"
-    assert baseline("longform-t5-xl").text("Write an essay.") == "Write an essay."
-    assert baseline("alpaca-7b").text("Do it.") == ALPACA.format(instruction="Do it.")
-    assert baseline("alpaca-7b").text("Do it.", "this") == ALPACA_WITH_INPUT.format(
-        instruction="Do it.", context="this"
-    )
-    assert baseline("opt-30b").text("Do it {so}.", "this") == "Do it {so}.\n\nthis\n"
+    assert baseline("longform-opt-2.7b").prompt == "{instruction} [EOI]"
+    assert baseline("longform-t5-xl").prompt == "{instruction}"
+    assert baseline("alpaca-7b").prompt == ALPACA
+
+
+def test_what_was_published_of_a_baseline_stands_in_brackets_beside_what_was_measured() -> None:
+    entries = labelled([{name: made_result(suite=name, label="opt") for name in ("rgen", "eli5", "writingprompts")}])
+    lines = list(table_lines(entries, [baseline("longform-opt-2.7b")], MEAN))
+    assert "in brackets: published, not measured here" in lines[0]
+    assert re.findall(r"[(]([0-9.]+)[)]", lines[-1]) == ["17.8", "15.5", "17.9", "19.9"]
+    unknown = list(table_lines(entries, [baseline("longform-opt-125m")], MEAN))[-1]
+    assert unknown.count("(-)") == 4
 
 
 def test_sizes_say_which_machine_can_hold_them() -> None:
