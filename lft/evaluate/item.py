@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["words", "sentences", "paragraphs", "steps"]
+from lft.data.clauses import Unit
+
 Relation = Literal["equal", "at-most", "at-least"]
 Finish = Literal["stop", "length", "unknown"]
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args
 
+from lft.data.clauses import Unit, asked_lengths
 from lft.errors import InputError
-from lft.evaluate.item import Item, Relation, Unit, Wanted
+from lft.evaluate.item import Item, Relation, Wanted
 from lft.evaluate.suite_rows import SuiteRow
 from lft.evaluate.suite_schema import Demand, Part, Suite
 from lft.recipe.problems import listed, nearest, shown
 
-_CLAUSE: Final = re.compile(r"\bRespond in (\d{1,5}) (word|sentence|paragraph|step)s?\b", re.IGNORECASE)
 _UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
 _RELATIONS: Final[tuple[Relation, ...]] = get_args(Relation)
 
@@ -40,7 +39,7 @@ def item_of(suite: Suite, part: Part, row: SuiteRow) -> Item:
         raise Skipped("empty reference" if instruction else "empty instruction")
     wanted = [one for demand in suite.wanted if (one := _wanted(demand, part, row))]
     if suite.wanted_in_prompt:
-        wanted += [Wanted(int(number), _unit(f"{unit.lower()}s")) for number, unit in _CLAUSE.findall(instruction)]
+        wanted += [Wanted(number, unit) for number, unit in asked_lengths(instruction)]
     id = _id(suite.name, lang, instruction, context, reference)
     return Item(id, lang, source or suite.name, subset, instruction, context, reference, tuple(wanted))
 

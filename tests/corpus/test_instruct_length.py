@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.clean import ended
-from lft.corpus.instruct.length import WORDINGS, drawn_clause, true_clauses, with_clause
+from lft.corpus.instruct.length import drawn_clause, true_clauses, with_clause
+from lft.data.clauses import WORDINGS
 from lft.data.sentences import sentences
 
 

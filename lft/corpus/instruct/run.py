@@ -20,10 +20,10 @@ from lft.ask.ledger import Ledger, open_ledger
 from lft.ask.meter import Spent
 from lft.ask.request import Model
 from lft.corpus.document import Document, Pair
-from lft.corpus.instruct.length import WORDINGS
 from lft.corpus.instruct.plan import answered, asked_by_a_person, has_question, question, wording_of
 from lft.corpus.schema import Build
 from lft.corpus.step import Counter, Report
+from lft.data.clauses import WORDINGS
 from lft.errors import InputError
 from lft.files import new_file
 
