@@ -18,6 +18,7 @@ from lft.cli.evaluate_subject import (
     ApiOption,
     BatchOption,
     EndpointOption,
+    FreshOption,
     KeyEnvOption,
     LabelOption,
     ModelOption,
@@ -82,6 +83,7 @@ def run(
     endpoint: EndpointOption = None,
     key_env: KeyEnvOption = None,
     api: ApiOption = "chat",
+    fresh: FreshOption = False,
     answers: AnswersOption = None,
     label: LabelOption = "",
     offline: OfflineOption = False,
@@ -104,7 +106,19 @@ def run(
 ) -> None:
     """Ask the suites' questions, score the answers, and keep texts, scores and intervals as a result."""
     said = Said(
-        run, tuple(adapter or ()), base, model, prompt, template, endpoint, key_env, api, answers, label, batch_size
+        run,
+        tuple(adapter or ()),
+        base,
+        model,
+        prompt,
+        template,
+        endpoint,
+        key_env,
+        api,
+        answers,
+        label,
+        batch_size,
+        fresh,
     ).checked()
     asked = suites_of(suites, data, offline)
     who = who_said(said, wanted_of(locked, lock_file, policy, key, identity, issuer))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +27,13 @@ def court(said: tuple[Judge, Rubric]) -> Iterator[Court]:
     """
     from lft.ask.ledger import open_ledger
     from lft.ask.opened import open_model
+    from lft.evaluate.generation import ledger_file
     from lft.evaluate.judge import Court
 
     judge, rubric = said
     name = judge.backend.key_env
     model = open_model(judge.backend, "backend", os.environ.get(name) if name else None, cache_folder(), note)
-    with open_ledger(cache_folder() / "answers" / "judge.jsonl", note) as ledger:
+    asked = json.dumps([judge.backend.url, judge.backend.model, model.name])
+    identity = f"judge-{hashlib.sha256(asked.encode()).hexdigest()}"
+    with open_ledger(ledger_file(cache_folder() / "answers", identity), note) as ledger:
         yield Court(judge, rubric, model, ledger, note)

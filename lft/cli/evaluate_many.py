@@ -94,6 +94,10 @@ def table1(
             typer.echo(f"{one.name:<22} {one.model:<34} {one.architecture:<8} {one.weights_gib:6.1f} GiB in bfloat16")
         return
     places = _places(place, [one.name for one in chosen])
+    if not models:
+        for one in [one for one in chosen if one.diff_of and one.name not in places]:
+            note(f"{one.name} is left out: a weight difference to {one.diff_of}; give --place {one.name}=FOLDER")
+            chosen.remove(one)
     saids = [_said(one, places, batch_size) for one in chosen]
     groups = _answered(saids, _Asked(PAPER, offline, limit, "meteor"), into)
     for line in table_lines(labelled(groups), chosen, _metric("meteor")):
@@ -149,6 +153,9 @@ def scale(
     names, overrides = split_overrides(words)
     ours = [one for one in overrides if one.split(".")[0] in ("train", "data", "method", "launch", "base")]
     theirs = [*names, *(one for one in overrides if one not in ours)]
+    if len(set(base)) < 3:
+        note(f"{len(set(base))} sizes give a table and no line; that takes three")
+    suites_of(theirs, None, offline)  # a suite that cannot be asked is told before anything is trained
     runs = [(written, _trained(recipe, written, ours, into)) for written in base]
     saids = [Said(run=run, label=_slug(written), batch=batch_size) for written, run in runs]
     groups = _answered(saids, _Asked(theirs, offline, limit, metric, bertscore_model, bertscore_layer), into)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from lft.cli.common import cache_folder
 
 if TYPE_CHECKING:
+    from lft.ask.request import Model
     from lft.cli.generate import Who
     from lft.evaluate.candidate import Candidate
 
@@ -33,6 +35,9 @@ TemplateOption = Annotated[
 EndpointOption = Annotated[str | None, typer.Option(help="an OpenAI-compatible address, up to and with /v1")]
 KeyEnvOption = Annotated[str | None, typer.Option(help="--endpoint: environment variable that holds the key")]
 ApiOption = Annotated[str, typer.Option(help="--endpoint: chat or completions")]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="--endpoint: ask anew, as another model may answer there now")
+]
 AnswersOption = Annotated[
     Path | None, typer.Option(help='answers that are there: JSON lines with "input" (or "id") and "output"')
 ]
@@ -56,6 +61,7 @@ class Said:
     answers: Path | None = None
     label: str = ""
     batch: int = 16
+    fresh: bool = False
 
     def checked(self) -> Said:
         """Itself, if it names one subject and no option that would be ignored.
@@ -85,6 +91,7 @@ class Said:
             "--base": self.base is not None and named not in (["--run"], ["--adapter"]),
             "--key-env": self.key_env is not None and not served,
             "--api": self.api != "chat" and not served,
+            "--fresh": self.fresh and not served,
         }
         if ignored := [option for option, given in odd.items() if given]:
             raise RecipeError(f"{ignored[0]} would be ignored with {named[0]}", fix=f"leave out {ignored[0]}")
@@ -130,6 +137,8 @@ def label_of_run(run: Path) -> str:
 
 
 def _served(said: Said) -> Candidate:
+    from pydantic import ValidationError
+
     from lft.ask.opened import open_model
     from lft.ask.rules import has_address
     from lft.ask.schema import Backend
@@ -139,14 +148,35 @@ def _served(said: Said) -> Candidate:
     if said.api not in ("chat", "completions"):
         raise RecipeError(f"--api {said.api} is neither chat nor completions", fix="--api chat")
     api: Any = said.api
-    backend = Backend(
-        kind="openai", model=str(said.model), url=said.endpoint, key_env=said.key_env, api=api, concurrency=said.batch
-    )
+    try:
+        backend = Backend(
+            kind="openai", model=str(said.model), url=said.endpoint, key_env=said.key_env, api=api,
+            concurrency=said.batch,
+        )  # fmt: skip
+    except ValidationError as error:
+        odd = error.errors()[0]
+        option = {"url": "--endpoint", "concurrency": "--batch-size"}.get(str(odd["loc"][0]), f"--{odd['loc'][0]}")
+        raise RecipeError(f"{odd['input']!r}: {odd['msg']}", where=option.replace("_", "-")) from None
     if fault := has_address(backend):
         raise RecipeError(fault, where="--endpoint")
     key = os.environ.get(said.key_env) if said.key_env else None
     model = open_model(backend, "--endpoint", key, cache_folder(), note)
-    return served(model, str(said.endpoint), said.label)
+    return served(model, _identity(said, model), said.label)
+
+
+def _identity(said: Said, model: Model) -> str:
+    """The endpoint as it was asked last, or with --fresh as nobody asked it yet."""
+    from lft.evaluate.candidate import served_identity
+    from lft.evaluate.generation import ledger_file
+
+    def asked(time: int) -> bool:
+        return ledger_file(cache_folder() / "answers", of_time(time)).exists()
+
+    def of_time(time: int) -> str:
+        return served_identity(str(said.endpoint), model.name, model.form, time)
+
+    last = next(time for time in count(1) if not asked(time + 1))
+    return of_time(last + 1 if said.fresh and asked(last) else last)
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -66,7 +66,9 @@ def export(
     ]
     write_text(to, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     typer.echo(f"{len(rows):,} questions in {to}")
-    typer.echo(f'add "output" to each line, then: lft evaluate {names[0]} --answers {to}')
+    typer.echo(
+        f'add "output" to each line, then: lft evaluate {names[0]}{" --offline" if offline else ""} --answers {to}'
+    )
 
 
 def _langs(suite: Suite) -> str:

@@ -68,6 +68,7 @@ def metrics_of(suite: Suite, given: Sequence[str] | None, encoder: str | None) -
     """
     from lft.errors import MachineError, RecipeError
     from lft.evaluate.metrics.bertscore import BERTSCORE, MISSING
+    from lft.evaluate.metrics.meteor import METEOR
     from lft.evaluate.metrics.meteor_1_5 import METEOR_1_5, missing
     from lft.evaluate.metrics.table import metric_named
     from lft.evaluate.run import JUDGE
@@ -82,6 +83,9 @@ def metrics_of(suite: Suite, given: Sequence[str] | None, encoder: str | None) -
     elif BERTSCORE.name in (*chosen, *more):
         raise RecipeError(MISSING, fix="--bertscore-model with a hub id, a folder or package://")
     usual = tuple(chosen or suite.metrics)
+    if not chosen and METEOR.name in usual and not missing():
+        at = usual.index(METEOR.name) + 1
+        usual = tuple(dict.fromkeys((*usual[:at], METEOR_1_5.name, *usual[at:])))
     if METEOR_1_5.name in (*usual, *more) and (lacking := missing()):
         if METEOR_1_5.name in (*chosen, *more):
             raise MachineError(lacking, fix="install Java and: pip install --no-deps pycocoevalcap (105 MB)")

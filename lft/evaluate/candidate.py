@@ -108,9 +108,13 @@ def bare(written: str, prompt: PromptName | None, template: str, label: str, cac
     return _local(subject, model, tokenizer, form, batch, template)
 
 
-def served(model: Model, url: str, label: str = "") -> Candidate:
+def served_identity(url: str, name: str, form: str, time: int = 1) -> str:
+    """What an endpoint is known by; nobody sees its weights, so asking it anew is another ``time``."""
+    return hashlib.sha256(json.dumps([url, name, form, *([time] if time > 1 else [])]).encode()).hexdigest()
+
+
+def served(model: Model, identity_: str, label: str = "") -> Candidate:
     """A model behind an endpoint: one message with the instruction, or the instruction as a text to go on with."""
-    identity_ = hashlib.sha256(json.dumps([url, model.name, model.form]).encode()).hexdigest()
 
     def asked(item: Item) -> tuple[Message, ...] | str:
         text = item.asked

@@ -43,11 +43,11 @@ def generated(candidate: Candidate, items: Sequence[Item], decoding: Decoding, p
     }
     tight = {key for key, request in asked.items() if not _fits(candidate, request)}
     open_ones = sorted((one for key, one in asked.items() if key not in tight), key=lambda one: len(one.prompt))
-    name = hashlib.sha256(candidate.model.name.encode()).hexdigest()[:24]
-    with open_ledger(place / f"{name}.jsonl", notify) as ledger:
+    with open_ledger(ledger_file(place, candidate.subject.identity), notify) as ledger:
         told = ask(candidate.model, open_ones, ledger, notify)
         if told.known:
-            notify(f"{told.known:,} answers lay there already, {told.answered:,} were made")
+            anew = "; --fresh asks anew" if candidate.subject.kind == "endpoint" else ""
+            notify(f"{told.known:,} answers lay there already, {told.answered:,} were made{anew}")
         rows, left_out = [], []
         for item in items:
             for sample in range(decoding.samples):
@@ -59,6 +59,11 @@ def generated(candidate: Candidate, items: Sequence[Item], decoding: Decoding, p
                 else:
                     rows.append(Row(item, output))
     return Answers(tuple(rows), tuple(left_out))
+
+
+def ledger_file(place: Path, identity: str) -> Path:
+    """Where the answers of a subject are kept: by what it is, for two endpoints may call their models the same."""
+    return place / f"{identity[:24]}.jsonl"
 
 
 def _request(candidate: Candidate, item: Item, sample: int, decoding: Decoding) -> Request:
@@ -83,8 +88,10 @@ def _output(ledger: Ledger, key: str, sample: int) -> Output | None:
     return Output(entry.text, sample, entry.tokens_out, _FINISHES.get(entry.finish, "unknown"))
 
 
-def from_file(path: Path, items: Sequence[Item]) -> Answers:
+def from_file(path: Path, items: Sequence[Item], notify: Notify) -> Answers:
     """Answers from JSON lines of somebody else: paired by ``id``, else by the instruction (and ``input`` below it).
+
+    Lines that cannot be read, that have no text, or that answer no item are told by their numbers.
 
     Raises:
         InputError: it cannot be read, or no line belongs to an item.
@@ -93,18 +100,30 @@ def from_file(path: Path, items: Sequence[Item]) -> Answers:
         raise InputError("there is no such file", where=str(path), fix='give JSON lines: {"input": ..., "output": ...}')
     lines, broken = json_lines(path)
     found: dict[str, list[Output]] = {}
+    without: set[str] = set()
     for line in lines:
         output = line.get("output", line.get("text"))
         if isinstance(output, str):
             made = found.setdefault(_key_of(line), [])
             made.append(Output(output, len(made), _tokens(line), _finish(line)))
+        else:
+            without.add(_key_of(line))
     rows: list[Row] = []
     left_out: list[LeftOut] = []
+    paired: set[str] = set()
     for item in items:
-        outputs = found.get(item.id) or found.get(_asked(item.instruction, item.context)) or []
-        rows += [Row(item, output) for output in outputs]
-        if not outputs:
-            left_out.append(LeftOut(item.id, 0, None, "no line of the file answers it"))
+        keys = item.id, _asked(item.instruction, item.context)
+        key = next((one for one in keys if one in found), None)
+        if key is None:
+            empty = "its line of the file has no text" if without.intersection(keys) else ""
+            left_out.append(LeftOut(item.id, 0, None, empty or "no line of the file answers it"))
+        else:
+            paired.add(key)
+            rows += [Row(item, output) for output in found[key]]
+    unpaired = sum(len(made) for key, made in found.items() if key not in paired)
+    for count, what in ((broken, "are no JSON objects"), (unpaired, "answer no item of this suite")):
+        if count:
+            notify(f"{path}: {count:,} lines {what}, and are left out")
     if not rows:
         raise InputError(
             f"none of its {len(lines):,} lines ({broken} of them broken) answers an item of this suite",

@@ -18,13 +18,14 @@ from lft.ask.ledger import Ledger
 from lft.ask.opened import sampling_of
 from lft.ask.request import Message, Model, Request
 from lft.evaluate.item import Item, Row
-from lft.evaluate.metric import Measured, means
+from lft.evaluate.metric import Measured, Metric, given_elsewhere, means, ratio
 from lft.evaluate.rubric import Judge, Rubric
 
 SHOWN: Final = 24_000  # characters of an answer that the judge sees; what is cut is said in the prompt
 UNREADABLE: Final = "the judge's reply is no verdict"
 NO_REPLY: Final = "the judge gave no reply"
 Winner = Literal["first", "second", "tie"]
+POINTS: Final = Metric("judge", "judge's points", given_elsewhere, ratio, "higher", digits=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class Metric:
     overlap: bool = False
     scale: float = 1.0
     digits: int = 1
+
+
+def given_elsewhere(*_: Any) -> Any:
+    """In place of ``measure`` where numbers come from a judge or a harness."""
+    raise RuntimeError("these numbers are given; they are not measured on texts")
 
 
 def ratio(sums: Floats) -> Floats:

@@ -22,6 +22,7 @@ from lft.evaluate.report_differences import (
     warnings,
 )
 from lft.evaluate.report_text import answers_words, decoding_words, estimate_range, subject_words
+from lft.evaluate.result import SuiteRef
 from lft.evaluate.statistics import Estimate
 from lft.evaluate.summary import MetricSummary, Published, Summary, shown
 from lft.files import write_text
@@ -246,7 +247,8 @@ def _left_out(report: Report) -> Html:
         for one in summary.metrics
         for reason in one.left_out
     ]
-    notes = [
+    notes = [missing(words) for _, summary in report.every for words in _suite_notes(summary.suite)]
+    notes += [
         missing(f"{summary.suite.name}: {label}: this lft knows no metric {name}.")
         for label, summary in report.every
         for name in summary.unknown
@@ -258,6 +260,12 @@ def _left_out(report: Report) -> Html:
     return joined(
         [whole if rows else element("p", "Every metric has a value for every answer."), *dict.fromkeys(notes)]
     )
+
+
+def _suite_notes(suite: SuiteRef) -> list[str]:
+    """What a suite's items were read from, and which rows became none."""
+    read = [f"{suite.name} was read from {place}." for place in suite.places]
+    return read + [f"{suite.name}: {rows:,} rows became no item: {reason}." for reason, rows in suite.left_out.items()]
 
 
 def _pairing_notes(report: Report, other: int) -> list[str]:

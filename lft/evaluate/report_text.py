@@ -24,6 +24,10 @@ def summary_lines(summary: Summary, published: Sequence[Published] = ()) -> Iter
     yield from _entry("subject", subject_words(summary))
     yield from _entry("decoding", decoding_words(summary.decoding))
     yield from _entry("counted", answers_words(summary))
+    for place in () if suite.offline else suite.places:
+        yield from _entry("read", place)
+    for reason, rows in sorted(suite.left_out.items()):
+        yield from _entry("no item", f"{rows:,} rows: {reason}")
     yield ""
     yield f"{'METRIC':<{_NAME}}{'SCORE':>9}  {'95 % INTERVAL':<17}{'FLOOR':>8}{'ITEMS':>8}{'ANSWERS':>9}"
     for one in summary.metrics:

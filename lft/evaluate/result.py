@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,12 +39,18 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class SuiteRef:
-    """The suite as it was run: ``digest`` covers its file and its items, ``offline`` says that it was the small set."""
+    """The suite as it was run: ``digest`` covers its file and its items, ``offline`` says that it was the small set.
+
+    ``places`` are what its items were read from, with commit or sha256; ``left_out`` counts rows that became no item,
+    by reason. The same items from another place are the same suite.
+    """
 
     name: str
     version: int
     digest: str
     offline: bool
+    places: tuple[str, ...] = field(default=(), compare=False)
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +143,7 @@ def load_result(folder: Path) -> Result:
     lines, _ = json_lines(folder / ROWS)
     subject = head["subject"] | {"adapters": tuple(head["subject"]["adapters"])}
     return Result(
-        SuiteRef(**head["suite"]),
+        SuiteRef(**head["suite"] | {"places": tuple(head["suite"].get("places", ()))}),
         Subject(**subject),
         head["decoding"],
         tuple(_row(line) for line in lines),

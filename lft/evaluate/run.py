@@ -19,7 +19,7 @@ from lft.evaluate.generation import Answers, from_file, generated
 from lft.evaluate.harness import METRICS as HARNESSED
 from lft.evaluate.harness import harnessed
 from lft.evaluate.item import Item, Row
-from lft.evaluate.judge import Court
+from lft.evaluate.judge import POINTS, Court
 from lft.evaluate.likelihood import Likelihood, likelihoods, others
 from lft.evaluate.metric import Measured, Metric, Tools
 from lft.evaluate.metrics.losses import from_losses, from_rankings
@@ -31,10 +31,10 @@ from lft.evaluate.suite import Loaded
 from lft.evaluate.suite_schema import Suite
 from lft.evaluate.summary import as_json, summarised
 
-METRICS: Final[Mapping[str, Metric]] = {**MEASURED, **HARNESSED}
+METRICS: Final[Mapping[str, Metric]] = {**MEASURED, **HARNESSED, POINTS.name: POINTS}
 LOSSES: Final = ("bits-per-byte", "nll-per-token", "perplexity")
 RANKING: Final = "ranking"
-JUDGE: Final = "judge"
+JUDGE: Final = POINTS.name
 _FROM_MODELS: Final = (*LOSSES, RANKING, JUDGE)
 _PACKAGES: Final = ("lft", "torch", "transformers", "peft", "nltk", "rouge-score", "sacrebleu", "lm-eval")
 
@@ -69,7 +69,7 @@ def evaluated(candidate: Candidate, loaded: Loaded, names: Sequence[str], court:
 def evaluated_file(path: Path, label: str, loaded: Loaded, names: Sequence[str], court: Court | None,
                    tools: Tools) -> Result:  # fmt: skip
     """The result of answers that somebody else made; see ``generation.from_file``."""
-    answers = from_file(path, loaded.items)
+    answers = from_file(path, loaded.items, tools.notify)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return _scored(Subject(label or path.stem, digest, "file"), answers, loaded, names, None, court, tools)
 
@@ -131,7 +131,9 @@ def _scored(
             LeftOut(answers.rows[place].item.id, answers.rows[place].output.sample, name, reason)
             for place, reason in sorted(measured.reasons.items())
         ]
-    suite = SuiteRef(loaded.suite.name, loaded.suite.version, loaded.digest, loaded.offline)
+    suite = SuiteRef(
+        loaded.suite.name, loaded.suite.version, loaded.digest, loaded.offline, loaded.places, dict(loaded.left_out)
+    )
     decoding = loaded.suite.decoding.model_dump() if candidate else {}
     return Result(suite, subject, decoding, answers.rows, columns, (*answers.left_out, *left_out), _now(), _versions())
 

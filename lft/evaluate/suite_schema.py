@@ -11,7 +11,7 @@ from lft.recipe.schema import Flag, Name, NonEmpty, Option, PositiveInt, Real
 MetricName = Literal[
     "meteor", "meteor-1.5", "rouge-1", "rouge-2", "rouge-l", "bleu", "chrf++", "self-bleu", "distinct-1", "distinct-2",
     "distinct-3", "repetition", "length-ratio", "words", "s-l", "life", "eos-rate", "truncation-rate", "constraints",
-    "bits-per-byte", "nll-per-token", "ranking", "judge", "bertscore",
+    "bits-per-byte", "nll-per-token", "perplexity", "ranking", "judge", "bertscore",
 ]  # fmt: skip
 METRICS: Final[tuple[str, ...]] = get_args(MetricName)
 BY_DEFAULT: Final[tuple[MetricName, ...]] = (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lft.evaluate.result import load_result, results_below
+from lft.evaluate.rubric import load_rubric
+from tests.corpus.endpoint import Endpoint
 from tests.tiny import save_tiny, sentences
 from tests.typed import Typed, registry_of
 
@@ -123,6 +126,41 @@ def test_answers_of_another_program_are_scored_too(says: Says, home: Path) -> No
     assert "bits-per-byte" not in result.columns
 
 
+def test_endpoints_of_one_name_have_answers_of_their_own_and_are_asked_anew_where_it_is_said(
+    says: Says, home: Path
+) -> None:
+    with Endpoint() as one, Endpoint() as two:
+        words = ("mine.yaml", "--offline", "decoding.samples=1", "--workers", 1, "--model", "same", "--endpoint")
+        says(*words, one.url, "--label", "one")
+        says(*words, two.url, "--label", "served-two")
+        assert (len(one.bodies), len(two.bodies)) == (12, 12)
+        says(*words, two.url, "--label", "served-two")
+        assert len(two.bodies) == 12
+        says(*words, two.url, "--label", "served-two", "--fresh")
+        says(*words, two.url, "--label", "served-two")  # a later run goes on with what was asked last
+        assert len(two.bodies) == 24
+    assert len(list((home / "evaluations").glob("served-two-*"))) == 2
+    assert "--fresh would be ignored" in says("mine.yaml", "--model", "one", "--fresh", code=2)
+    assert "--key-env" in says(*words, "http://127.0.0.1:1/v1", "--key-env", "MY KEY", code=2)
+
+
+def test_a_judges_points_are_shown_kept_and_compared(says: Says, home: Path) -> None:
+    with Endpoint() as stub:
+        (home / "judge.yaml").write_text(f"backend: {{kind: openai, url: '{stub.url}', model: m}}\n")
+        dimensions = load_rubric("longform", Path()).dimensions
+        points = {name: 1 + number % 4 for number, name in enumerate(dimensions)}
+        stub.always = {"": f"text:{json.dumps(points)}"}
+        words = ("mine.yaml", "--offline", "--workers", 1, "--metric", "words", "--judge", "judge.yaml")
+        for name in ("one", "two"):
+            out = says(*words, "--model", name, "--prompt", "plain", "--label", f"judged-{name}")
+            mean = sum(points.values()) / len(points)
+            assert re.search(rf"^judge +{mean:.2f} ", out, re.M), out
+            assert "not known" not in out
+    folders = [next((home / "evaluations").glob(f"judged-{name}-*")) for name in ("one", "two")]
+    assert load_result(results_below(folders[0])[0]).columns["judge"].sums[:, 0] == pytest.approx([mean] * 24)
+    assert "judge" in says("compare", *folders)
+
+
 def test_a_matrix_and_a_baseline_list_are_printed(says: Says) -> None:
     assert "flan-t5" in says("table1", "--list").lower()
     assert "names no baseline" in says("table1", "--place", "flan", code=2)
@@ -143,6 +181,7 @@ def test_a_matrix_and_a_baseline_list_are_printed(says: Says) -> None:
         (("mine.yaml", "--model", "one", "--metric", "+bertscore"), "--bertscore-model"),
         (("mine.yaml", "--model", "one", "--bertscore-layer", "3"), "--bertscore-layer would be ignored"),
         (("mine.yaml", "--model", "one", "--bertscore-model", "two", "--bertscore-layer", "9"), "has no layer 9"),
+        (("scale", "quickstart", "rgn", "--base", "one"), "nearest: 'rgen'"),
         (("--model", "one"), ""),
     ],
 )

@@ -129,16 +129,24 @@ def test_answers_of_a_file_are_paired_and_what_is_unpaired_is_counted(tmp_path: 
         {"input": asked[1].instruction, "output": 5},
     ]
     path = tmp_path / "o.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    made = from_file(path, asked)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{not JSON\n")
+    said: list[str] = []
+    made = from_file(path, asked, said.append)
     assert [(row.item.id, row.output.text, row.output.finish) for row in made.rows] == [
         (asked[0].id, "zero", "unknown"),
         (asked[2].id, "two", "length"),
     ]
-    assert [one.item for one in made.left_out] == [asked[1].id, asked[3].id]
+    assert [(one.item, one.reason) for one in made.left_out] == [
+        (asked[1].id, "its line of the file has no text"),
+        (asked[3].id, "no line of the file answers it"),
+    ]
+    assert said == [
+        f"{path}: 1 lines are no JSON objects, and are left out",
+        f"{path}: 1 lines answer no item of this suite, and are left out",
+    ]
     path.write_text(json.dumps(lines[2]))
     with pytest.raises(InputError, match="none of its 1 lines"):
-        from_file(path, asked)
+        from_file(path, asked, said.append)
 
 
 def test_likelihoods_add_up_to_the_models_own_loss(tmp_path: Path) -> None:

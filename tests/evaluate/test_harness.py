@@ -60,7 +60,7 @@ def test_an_unknown_task_and_an_endpoint_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no task 'mmlx'"):
         harnessed(candidate(tmp_path), ["mmlx"], None, None, None, quiet)
     with pytest.raises(RecipeError, match="endpoint"):
-        harnessed(served(Rule(lambda _: ""), "http://x/v1"), ["mmlu"], 5, None, None, quiet)
+        harnessed(served(Rule(lambda _: ""), "0" * 64), ["mmlu"], 5, None, None, quiet)
 
 
 def test_data_that_cannot_be_had_is_said_in_one_line(tmp_path: Path, monkeypatch) -> None:

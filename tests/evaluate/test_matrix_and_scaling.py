@@ -9,8 +9,9 @@ import pytest
 
 from lft.errors import InputError
 from lft.evaluate.compare_pairs import labelled
+from lft.evaluate.judge import Verdict
 from lft.evaluate.matrix import Field, matrix, matrix_lines, matrix_page
-from lft.evaluate.preferences import sign_test
+from lft.evaluate.preferences import counted, sign_test
 from lft.evaluate.result import Column, Result
 from lft.evaluate.scaling import Size, scale_lines, scale_page, scaling
 from lft.evaluate.statistics import score_of
@@ -95,6 +96,14 @@ def test_only_items_that_every_size_has_a_value_for_are_on_the_line() -> None:
     assert scaling([three[0], replace(three[1], result=broken), three[2]], MEAN, draws=50).items == 15
     with pytest.raises(InputError, match="not scored by meteor"):
         scaling([three[0], replace(three[1], result=replace(broken, columns={})), three[2]], MEAN)
+
+
+def test_answers_to_one_item_are_one_witness_of_a_preference() -> None:
+    said = {"a": ["second", "second", "first"], "b": ["second", "first"], "c": ["first", None], "d": [None]}
+    verdicts = [Verdict(item, n, one, True) for item, all_of_it in said.items() for n, one in enumerate(all_of_it)]
+    found = counted("s", "other", verdicts)
+    assert (found.wins, found.losses, found.ties, found.unread) == (1, 1, 1, 2)
+    assert found.p == 1.0
 
 
 def test_the_sign_test_is_the_binomial_one() -> None:
