@@ -24,11 +24,12 @@ from lft.base.attach import WEIGHTS, Find, nowhere
 from lft.base.binding import Below
 from lft.base.configuration import configuration
 from lft.base.fingerprint import weights_fingerprint
-from lft.base.hub import COMMIT, REPO_ID
+from lft.base.hub import REPO_ID
 from lft.base.identity import identity
 from lft.base.package import SCHEME as PACKAGE
 from lft.base.resolve import BaseRef
 from lft.errors import InputError, RecipeError
+from lft.hub.access import COMMIT
 from lft.recipe.peft_options import peft_version
 from lft.recipe.problems import listed, shown
 

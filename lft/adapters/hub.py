@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_ref, is_hub_ref, nobody_answered
 from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES, cached, download, fetched_names, is_stack, listing
-from lft.adapters.hub_parents import DEEPEST, bring_parents, read_parents
+from lft.adapters.hub_parents import DEEPEST, SOURCE, bring_parents, read_parents
 from lft.adapters.hub_record import published_as_recorded, published_stack
 from lft.adapters.signature import SIGNATURE_FILE, read_signature
 from lft.adapters.store.add import Origin, add_adapter
@@ -31,6 +30,7 @@ from lft.adapters.store.names import DEFAULT, DIGEST, alias_name, full_name
 from lft.adapters.store.versions import Stored, by_digest, version, versions
 from lft.base.files import Notify
 from lft.errors import InputError
+from lft.hub.access import SCHEME, HubRef, hub_ref, is_hub_ref, nobody_answered
 
 MAIN: Final = "main"
 _BESIDE: Final = (RECORD, PARENTS, *RUN_FILES, SIGNATURE_FILE)  # these lie beside an adapter, and are no part of it

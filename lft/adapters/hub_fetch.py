@@ -9,7 +9,6 @@ its content; both are computed here, whether the file was just fetched or lay in
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import time
@@ -20,15 +19,15 @@ from typing import Any, Final
 
 from lft.adapters.configuration import CONFIG_FILE
 from lft.adapters.folder import KNOWN
-from lft.adapters.hub_access import HubRef, hub_library, sign_of_life
 from lft.adapters.signature import LARGEST, SIGNATURE_FILE
 from lft.base.attach import WEIGHTS
 from lft.base.binding import BINDING_FILE
 from lft.base.files import Notify, need_room
-from lft.base.hub import COMMIT
 from lft.base.hub_cache import forget, note_revision
 from lft.errors import InputError
-from lft.hub_waits import model_listing
+from lft.hub.access import COMMIT, HubRef, hub_library, sign_of_life
+from lft.hub.commit import content_digest
+from lft.hub.waits import repo_listing
 
 RECORD: Final = "lft-manifest.json"  # the registry's manifest of a version that lft pushed
 PARENTS: Final = "lft-parents.json"  # where on the hub the adapters are that it was made from
@@ -77,7 +76,7 @@ def listing(ref: HubRef, notify: Notify) -> Listing:
         InputError: the hub does not know it, does not let us in, or it holds no adapter that may be read.
     """
     with hub_library(ref, "pull"):
-        info = model_listing(ref.repo, ref.revision, notify)
+        info = repo_listing(ref.repo, ref.revision, notify)
     return _listed(ref, info)
 
 
@@ -222,18 +221,6 @@ def _is(path: Path, wanted: Remote) -> bool:
         return path.stat().st_size == wanted.size and content_digest(path, wanted.digest) == wanted.digest
     except OSError:
         return False
-
-
-def content_digest(path: Path, like: str) -> str:
-    """Hex digest of a file, of the kind of another: sha256, or the SHA-1 of a git blob (40 letters)."""
-    if len(like) == 64:
-        found = hashlib.sha256()
-    else:
-        found = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
 
 
 def _is_its_blob(path: Path) -> bool:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_ref
 from lft.adapters.hub_fetch import PARENTS
 from lft.adapters.store import index
 from lft.adapters.store.layout import Store
@@ -26,7 +25,9 @@ from lft.adapters.store.versions import by_digest
 from lft.base.binding import BINDING_FILE, Binding
 from lft.base.files import Notify, unique_keys
 from lft.errors import InputError, LftError
+from lft.hub.access import SCHEME, HubRef, hub_ref
 
+SOURCE: Final = "source"  # the tag that says where a version was pulled from: hub:user/name@commit
 FORMAT: Final = 1
 DEEPEST: Final = 32  # adapters on adapters
 MOST: Final = 256  # that one is made from

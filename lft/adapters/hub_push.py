@@ -10,23 +10,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from lft.adapters.card import CardFacts, Part, model_card
 from lft.adapters.folder import KNOWN
-from lft.adapters.hub_access import SCHEME, SOURCE, HubRef, hub_library, sign_of_life
-from lft.adapters.hub_clean import (
-    Change,
-    base_elsewhere,
-    changes,
-    cleaned,
-    is_local,
-    require_clean,
-    without_paths,
-    write_clean,
-)
-from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES, content_digest
-from lft.adapters.hub_parents import hub_of, parents_text
+from lft.adapters.hub_clean import base_elsewhere, changes, cleaned, write_clean
+from lft.adapters.hub_fetch import PARENTS, RECORD, RUN_FILES
+from lft.adapters.hub_parents import SOURCE, hub_of, parents_text
 from lft.adapters.signature import SIGNATURE_FILE
 from lft.adapters.store import blobs, index
 from lft.adapters.store.add import Origin, RunRecord, add_adapter
@@ -39,23 +29,13 @@ from lft.adapters.store.versions import Stored, by_digest
 from lft.base.attach import WEIGHTS
 from lft.base.binding import BINDING_FILE
 from lft.base.files import Notify, read_json
-from lft.base.hub import COMMIT
 from lft.errors import InputError
 from lft.files import sha256, write_text
-from lft.hub_waits import model_listing, patiently
+from lft.hub.access import SCHEME, HubRef
+from lft.hub.commit import CARD, Pushed, Target, Upload, push_files, uploads_of
+from lft.hub.secrets import Change, is_local, require_clean, without_paths
 
-CARD: Final = "README.md"
 _KEPT: Final = ("LICENSE", "LICENSE.txt")  # of a repository, also when the adapter brings none
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file as it goes to the hub."""
-
-    name: str
-    path: Path
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +56,6 @@ class Prepared:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(one.size for one in self.uploads)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where it goes: a branch of a repository (None: its main branch), which is made where it is not there."""
-
-    ref: HubRef
-    private: bool = False
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """A commit on the hub that holds these files, as the hub itself says; ``removed`` are files of an earlier push."""
-
-    commit: str
-    url: str
-    removed: tuple[str, ...]
 
 
 def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehearsal: bool = False) -> Prepared:
@@ -143,9 +105,8 @@ def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehe
     if (not rehearsal or not made) and (signed := signatures(lease.store, version.manifest)):
         write_text(folder / SIGNATURE_FILE, signed[-1].text)  # the one that was made here last, if any was
         everything[SIGNATURE_FILE] = folder / SIGNATURE_FILE
-    require_clean(everything, (Path.home(), lease.store.root))
-    uploads = tuple(Upload(name, path, path.stat().st_size, sha256(path)) for name, path in sorted(everything.items()))
-    return Prepared(version, uploads, tuple(made), said, lacking)
+    require_clean(everything, (Path.home(), lease.store.root), "add the adapter again")
+    return Prepared(version, uploads_of(everything), tuple(made), said, lacking)
 
 
 def push(lease: Lease, prepared: Prepared, target: Target, notify: Notify) -> Pushed:
@@ -161,25 +122,17 @@ def push(lease: Lease, prepared: Prepared, target: Target, notify: Notify) -> Pu
         InputError: the hub does not let us write, holds something else there, was changed in the same moment, or has
             other bytes afterwards.
     """
-    from huggingface_hub import HfApi
-
-    ref, api = target.ref, HfApi()
-    if ref.commit:
-        raise InputError("a commit cannot be pushed to", where=str(ref), fix="give a branch with --revision")
-    with hub_library(ref, "push"):
-        before = _opened(api, target, notify)
-        stale = _stale(prepared, before)
-        notify(f"pushing {len(prepared.uploads)} files ({prepared.size / 1e6:.1f} MB) to {ref}")
-        with sign_of_life(notify, "uploading"):
-            made = _commit(api, prepared, target, before, stale)
-        after = model_listing(ref.repo, made.oid, notify)
-    _require_same(prepared, after, ref)
     stored = prepared.stored
-    source = f"{SCHEME}{ref.repo}@{made.oid}"
+
+    def stale(there: frozenset[str]) -> tuple[str, ...]:
+        return _stale(prepared, there, target.ref)
+
+    pushed = push_files(prepared.uploads, target, f"{stored} with lft", stale, notify)
+    source = f"{SCHEME}{target.ref.repo}@{pushed.commit}"
     known = tuple(tags(lease.store, stored.manifest).get(SOURCE, ()))
     if source not in known:
         tag(lease, stored, {SOURCE: (*known, source)})
-    return Pushed(made.oid, f"{api.endpoint}/{ref.repo}/tree/{ref.revision or 'main'}", stale)
+    return pushed
 
 
 def _checked_out(store: Store, manifest: Manifest, folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -308,59 +261,9 @@ def _part(store: Store, part: Parent) -> Part:
     return Part(part.weight or "1", str(stored), hub_of(tags(store, stored.manifest)) or "")
 
 
-def _opened(api: Any, target: Target, notify: Notify) -> Any:
-    """What the branch holds before, repository and branch made where they are not there."""
-    ref = target.ref
-    patiently(lambda: api.create_repo(ref.repo, private=target.private or None, exist_ok=True), notify)
-    if ref.revision not in (None, "main"):
-        api.create_branch(ref.repo, branch=ref.revision, exist_ok=True)
-    info = model_listing(ref.repo, ref.revision, notify)
-    if target.private and not info.private:
-        raise InputError(
-            "this repository is public already",
-            where=str(ref),
-            fix="make it private on its page, or leave out --private",
-        )
-    names = {str(one.rfilename) for one in info.siblings or ()}
-    if any(name.endswith(".safetensors") and "/" not in name and name != WEIGHTS for name in names):
+def _stale(prepared: Prepared, there: frozenset[str], ref: HubRef) -> tuple[str, ...]:
+    """Files of an earlier adapter that would be taken for files of this one. Raises InputError where a model lies."""
+    if any(name.endswith(".safetensors") and "/" not in name and name != WEIGHTS for name in there):
         raise InputError("this repository holds a model", where=str(ref), fix="push the adapter to one of its own")
-    return info
-
-
-def _stale(prepared: Prepared, before: Any) -> tuple[str, ...]:
-    """Files of an earlier adapter that would be taken for files of this one."""
-    there = {str(one.rfilename) for one in before.siblings or ()}
     ours = {one.name for one in prepared.uploads}
     return tuple(sorted((there & {*KNOWN, RECORD, PARENTS, *RUN_FILES, SIGNATURE_FILE}) - ours - set(_KEPT)))
-
-
-def _commit(api: Any, prepared: Prepared, target: Target, before: Any, stale: tuple[str, ...]) -> Any:
-    """One commit on exactly what was looked at: where somebody else was faster the hub refuses it."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    operations: list[Any] = [CommitOperationAdd(one.name, str(one.path)) for one in prepared.uploads]
-    operations += [CommitOperationDelete(name) for name in stale]
-    return api.create_commit(
-        target.ref.repo,
-        operations,
-        commit_message=target.message or f"{prepared.stored} with lft",
-        revision=target.ref.revision,
-        parent_commit=before.sha if COMMIT.fullmatch(str(before.sha)) else None,
-    )
-
-
-def _require_same(prepared: Prepared, after: Any, ref: HubRef) -> None:
-    """Raise InputError unless the hub says of every file that it has these very bytes."""
-    there = {str(one.rfilename): one for one in after.siblings or ()}
-    odd = []
-    for one in prepared.uploads:
-        found = there.get(one.name)
-        digest = str((found.lfs["sha256"] if found.lfs else found.blob_id) if found else "")
-        if len(digest) not in (40, 64) or content_digest(one.path, digest) != digest:
-            odd.append(one.name)
-    if odd:
-        raise InputError(
-            f"the hub has other bytes than were sent: {', '.join(odd)}",
-            where=f"{ref.repo}@{after.sha}",
-            fix="push again; do not use this commit",
-        )

@@ -12,9 +12,9 @@ from lft.base.files import Notify, need_room
 from lft.base.hub_cache import absent, cached_listing, forget, note_revision, unlisted_faults
 from lft.errors import InputError, LftError, MachineError, RecipeError
 from lft.files import is_disk_full
-from lft.hub_waits import is_unreachable, model_listing, server_trouble
+from lft.hub.access import COMMIT
+from lft.hub.waits import is_unreachable, repo_listing, server_trouble
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # What a model folder needs. Never pickles; Python files only with trust_remote_code.
 WANTED = (
@@ -88,7 +88,7 @@ def _fetched(request: _Request, notify: Notify) -> Path:
         if cached and cached.listed and not cached.lacks:
             return cached.folder
     try:
-        info = model_listing(request.repo, request.revision, notify)
+        info = repo_listing(request.repo, request.revision, notify)
     except Exception as error:
         cached = _cached(request) if is_unreachable(error) else None
         if cached is None:

@@ -10,9 +10,10 @@ from lft.cli.adapters_common import JsonOption, amount, few, opened, printable
 
 if TYPE_CHECKING:
     from lft.adapters.hub import Pulled
-    from lft.adapters.hub_push import Prepared, Pushed
+    from lft.adapters.hub_push import Prepared
     from lft.adapters.store.layout import Store
     from lft.adapters.store.versions import Stored
+    from lft.hub.commit import Pushed
 
 REPO_HELP = "user/name; HF_ENDPOINT names another hub than huggingface.co"
 
@@ -26,7 +27,7 @@ def pull(
 ) -> None:
     """Bring an adapter from the hub into the registry, checked byte for byte; it needs no network a second time."""
     from lft.adapters.hub import pull as bring
-    from lft.adapters.hub_access import hub_ref
+    from lft.hub.access import hub_ref
 
     store = opened()
     pulled = bring(store, hub_ref(repository), _say, name)
@@ -56,12 +57,13 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Upload an adapter with a model card; nothing with a path of this machine or a key leaves it."""
-    from lft.adapters.hub_access import HubRef, hub_ref
-    from lft.adapters.hub_push import Target, prepare
+    from lft.adapters.hub_push import prepare
     from lft.adapters.hub_push import push as upload
     from lft.adapters.store.leases import leased
     from lft.adapters.store.lookup import resolve
     from lft.errors import RecipeError
+    from lft.hub.access import HubRef, hub_ref
+    from lft.hub.commit import Target
 
     ref = hub_ref(repository)
     if ref.revision is not None and revision is not None:

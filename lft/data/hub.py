@@ -12,10 +12,10 @@ from typing import Any
 
 from lft.data.formats import KNOWN_COLUMNS
 from lft.errors import InputError, MachineError
-from lft.hub_waits import ANSWER, is_unreachable, limit_waits, patiently
+from lft.hub.access import COMMIT
+from lft.hub.waits import ANSWER, is_unreachable, limit_waits, patiently
 
 Notify = Callable[[str], None]
-_COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _cached_builder(repo: str, revision: str | None, notify: Notify, config: str
 
     user, _, plain = repo.partition("/")
     home = Path(settings.HF_DATASETS_CACHE).expanduser() / f"{user}___{camelcase_to_snakecase(plain)}"
-    wanted = revision if revision and _COMMIT.match(revision) else None
+    wanted = revision if revision and COMMIT.fullmatch(revision) else None
     prepared = home.glob(f"{config or '*'}/*/*/dataset_info.json")
     there = sorted((info.parent for info in prepared), key=lambda p: p.stat().st_mtime)
     fits = [folder for folder in there if wanted in (None, folder.name)]

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lft.adapters.card import CardFacts, metadata, model_card
-from lft.adapters.hub_clean import base_elsewhere, cleaned, is_local, require_clean, without_paths
+from lft.adapters.hub_clean import base_elsewhere, cleaned
 from lft.adapters.store.manifest import (
     AddedToken,
     Base,
@@ -24,6 +24,7 @@ from lft.adapters.store.manifest import (
     Training,
 )
 from lft.errors import InputError
+from lft.hub.secrets import is_local, require_clean, without_paths
 from tests.adapters_bound import record
 from tests.peft_folders import CONFIG, write_adapter
 

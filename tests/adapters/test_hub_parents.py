@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from lft.adapters.hub import pull
-from lft.adapters.hub_access import HubRef
 from lft.adapters.hub_parents import Elsewhere, read_parents
 from lft.adapters.store.layout import open_store
 from lft.adapters.store.lookup import resolve
 from lft.base.identity import identity
 from lft.errors import InputError
+from lft.hub.access import HubRef
 from tests.adapters.test_hub_push import here, server, stored, there
 from tests.hub_client import Machine
 from tests.hub_server import TOKEN, HubServer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lft.adapters import hub_fetch
-from lft.adapters.hub_access import HubRef, hub_ref, is_hub_ref
 from lft.errors import InputError
+from lft.hub.access import HubRef, hub_ref, is_hub_ref
 from tests.hub_client import Machine
 from tests.hub_server import TOKEN, HubServer
 from tests.peft_folders import write_adapter

@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENT = """
 import json, sys
 from pathlib import Path
-import lft.hub_waits
+import lft.hub.waits
 from lft.base.resolve import resolve_base
 from lft.errors import LftError
 from lft.recipe.schema import Base
 said = []
-lft.hub_waits.ANSWER = float(sys.argv[3])
+lft.hub.waits.ANSWER = float(sys.argv[3])
 try:
     ref = resolve_base(Base(**json.loads(sys.argv[1])), Path(sys.argv[2]), said.append)
 except LftError as error:

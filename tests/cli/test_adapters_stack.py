@@ -70,12 +70,12 @@ def test_several_adapters_answer_as_the_stack_of_them(said: Says) -> None:
 def test_a_stack_is_no_adapter_and_is_not_pushed_before_its_adapters(said: Says) -> None:
     said("adapters", "stack", "0.7*lft/de + 0.3*lft/en", "--name", "lft/local")
     from lft.adapters.adapter import open_adapter
-    from lft.adapters.hub_access import hub_ref
     from lft.adapters.hub_push import prepare
     from lft.adapters.store.checkout import adapter_folder_of
     from lft.adapters.store.leases import leased
     from lft.cli.common import registry_folder
     from lft.errors import InputError
+    from lft.hub.access import hub_ref
 
     store = open_store(registry_folder())
     with leased(store) as lease, pytest.raises(InputError, match=r"is made of lft/.*, which is on no hub"):

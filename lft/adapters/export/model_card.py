@@ -12,7 +12,7 @@ from typing import Any, Final
 from lft.adapters.adapter import Adapter
 from lft.adapters.certificate import Certificate
 from lft.adapters.export.opened import Opened
-from lft.adapters.hub_clean import is_local, is_public_base
+from lft.adapters.hub_clean import is_public_base
 from lft.adapters.markdown import code, front_matter, is_language, licence_entries, licence_in, slug, table, text
 from lft.adapters.store.index import with_weights
 from lft.adapters.store.layout import Store
@@ -20,6 +20,7 @@ from lft.adapters.store.manifest import Tags
 from lft.adapters.store.marks import tags as tags_of
 from lft.adapters.store.versions import by_digest
 from lft.base.files import read_json
+from lft.hub.secrets import is_local
 
 CARD_FILE: Final = "README.md"
 

@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lft.base.files import Notify
-from lft.base.hub import COMMIT
 from lft.errors import InputError, LftError, MachineError
 from lft.files import is_disk_full
-from lft.hub_waits import is_unreachable, limit_waits, server_trouble
+from lft.hub.waits import Notify, is_unreachable, limit_waits, server_trouble
 
 SCHEME: Final = "hub:"
-SOURCE: Final = "source"  # the tag that says where a version was pulled from: hub:user/name@commit
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _PART: Final = r"[A-Za-z0-9](?:[\w.-]*\w)?"
 _REPO: Final = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _REVISION: Final = re.compile(r"[\w][\w./+-]{0,254}", re.ASCII)

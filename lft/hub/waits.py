@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
+Kind = Literal["model", "dataset"]  # of a repository
+Notify = Callable[[str], None]
 ANSWER: Final = 30.0  # seconds for the answer to a question (a listing, a commit)
 _SILENCE: Final = 120.0  # seconds without a byte after which a server is taken for gone
 _WAITS: Final = 3  # how often a busy server is asked again
@@ -37,8 +39,8 @@ def _require_short_wait(response: Any) -> None:
         hf_raise_for_status(response)
 
 
-def model_listing(repo: str, revision: str | None, notify: Callable[[str], None]) -> Any:
-    """The hub's answer on a model repository, with its files' sizes and digests.
+def repo_listing(repo: str, revision: str | None, notify: Notify, kind: Kind = "model") -> Any:
+    """The hub's answer on a repository, with its files' sizes and digests.
 
     Raises:
         Exception: the hub library's own.
@@ -46,11 +48,12 @@ def model_listing(repo: str, revision: str | None, notify: Callable[[str], None]
     from huggingface_hub import HfApi
 
     limit_waits()
-    ask = HfApi().model_info
+    api = HfApi()
+    ask = api.model_info if kind == "model" else api.dataset_info
     return patiently(lambda: ask(repo, revision=revision, files_metadata=True, timeout=ANSWER), notify)
 
 
-def patiently(ask: Callable[[], T], notify: Callable[[str], None]) -> T:
+def patiently(ask: Callable[[], T], notify: Notify) -> T:
     """The answer to a question; a server that is busy or stumbles is asked again, as soon as it says itself.
 
     Raises:
