@@ -13,7 +13,7 @@ from typing import Any
 from tests.hub_server import HubServer
 
 ROOT = Path(__file__).resolve().parents[1]
-LFT = "import sys; from lft.cli.main import run; sys.exit(run(['adapters', *sys.argv[1:]]))"
+LFT = "import sys; from lft.cli.main import run; sys.exit(run(sys.argv[1:]))"
 PATIENCE = 120  # seconds
 
 
@@ -48,6 +48,10 @@ class Machine:
 
     def lft(self, *arguments: str, token: str | None = None, offline: bool = False, **more: str | None) -> Done:
         """`lft adapters ARGUMENTS`."""
+        return self.command("adapters", *arguments, token=token, offline=offline, **more)
+
+    def command(self, *arguments: str, token: str | None = None, offline: bool = False, **more: str | None) -> Done:
+        """`lft ARGUMENTS`."""
         return self.python(LFT, *arguments, token=token, offline=offline, **more)
 
     def python(

@@ -1,7 +1,8 @@
 """A hub on the loopback: speaks what the hub library asks for downloads and (``tests.hub_uploads``) for uploads.
 
-``ROOT/<user>/<repo>/<files>`` is a repository, ``ROOT/<user>/<repo>@<branch>/`` one of its branches or tags; a commit
-is a digest of content, so that a changed file is a new commit; what was once listed stays. Clients find it through
+``ROOT/<user>/<repo>/<files>`` is a model's repository, ``ROOT/datasets/<user>/<repo>/<files>`` a data set's (its name
+here is ``datasets/<user>/<repo>``, in the faults too), ``<repo>@<branch>/`` one of its branches or tags; a commit is a
+digest of content, so that a changed file is a new commit; what was once listed stays. Clients find it through
 HF_ENDPOINT, which the hub library reads when it is imported: run them in a subprocess with
 ``server.environment(home)``. Faults are set on the server while it runs.
 """
@@ -22,7 +23,13 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "hf_of_the_tests"
-LFS = (".safetensors", ".bin", ".model", ".gguf")  # what the real hub keeps in Git LFS, of what is used here
+LFS = (
+    ".safetensors",
+    ".bin",
+    ".model",
+    ".gguf",
+    ".parquet",
+)  # what the real hub keeps in Git LFS
 
 
 @dataclass
@@ -132,6 +139,15 @@ def files_of(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+def repo_of(path: list[str]) -> tuple[str, list[str]]:
+    """The repository of a path ("user/name", "datasets/user/name"; "" for none), and the rest of it."""
+    parts = path[1:] if path[0] == "api" else ["models", *path] if path[0] != "datasets" else path
+    if len(parts) < 3 or parts[0] not in ("models", "datasets"):
+        return "", parts
+    kind = "datasets/" if parts[0] == "datasets" else ""
+    return f"{kind}{parts[1]}/{parts[2].removesuffix('.git')}", parts[3:]
+
+
 def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -171,11 +187,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        path = self.parts
-        if path[:2] == ["api", "models"] and len(path) >= 4:
-            self._api(f"{path[2]}/{path[3]}", path[4:])
-        elif len(path) >= 5 and path[2] in ("resolve", "raw"):
-            self._file(f"{path[0]}/{path[1]}", path[3], "/".join(path[4:]))
+        repo, rest = repo_of(self.parts)
+        if self.parts[0] == "api" and repo:
+            self._api(repo, rest)
+        elif rest[:1] in (["resolve"], ["raw"]) and len(rest) >= 3:
+            self._file(repo, rest[1], "/".join(rest[2:]))
         else:
             self.answer(404)
 
@@ -269,7 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": one["rfilename"]} for one in siblings]
         private = repo in self.hub.private
         commit = self.hub.remember(folder)
-        body = {"id": repo, "modelId": repo, "sha": commit, "private": private, "gated": False}
+        name = repo.removeprefix("datasets/")
+        body = {"id": name, "modelId": name, "sha": commit, "private": private, "gated": False}
         self.say(body | {"disabled": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings})
         self.hub.faults.after_info.pop(repo, lambda: None)()
 

@@ -9,25 +9,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.hub_server import LFS, commit_of, git_id, sha256
+from tests.hub_server import LFS, commit_of, git_id, repo_of, sha256
 
 
 def posted(http: Any, body: bytes) -> None:
     """Answer a POST."""
     path = http.parts
+    repo, rest = repo_of(path)
+    if rest[:1] == ["paths-info"]:  # asked for what a listing says as well
+        http.say([])
+        return
     said = json.loads(body) if body and "ndjson" not in http.headers.get("Content-Type", "") else {}
     if path == ["api", "repos", "create"]:
         _create(http, said)
     elif path == ["api", "validate-yaml"]:
         _validate(http, said)
-    elif path[:2] == ["api", "models"] and len(path) == 6:
-        if not _may_write(http, f"{path[2]}/{path[3]}"):
-            return
-        {"branch": _branch, "preupload": _preupload, "commit": _commit}[path[4]](
-            http, f"{path[2]}/{path[3]}", path[5], said or body
-        )
-    elif path[-4:] == ["info", "lfs", "objects", "batch"]:
-        repo = "/".join(path[:2]).removesuffix(".git")
+    elif path[0] == "api" and len(rest) == 2:
+        if _may_write(http, repo):
+            {"branch": _branch, "preupload": _preupload, "commit": _commit}[rest[0]](http, repo, rest[1], said or body)
+    elif rest == ["info", "lfs", "objects", "batch"]:
         if _may_write(http, repo):
             _batch(http, said)
     elif path[0] == "lfs-verify":
@@ -65,7 +65,8 @@ def _may_write(http: Any, repo: str) -> bool:
 
 
 def _create(http: Any, said: dict[str, Any]) -> None:
-    repo = f"{said['organization']}/{said['name']}"
+    kind = "datasets/" if said.get("type") == "dataset" else ""
+    repo = f"{kind}{said['organization']}/{said['name']}"
     folder, url = http.hub.root / repo, {"url": f"{http.hub.endpoint}/{repo}"}
     if not http.known:
         http.refuse(401, "", "Invalid username or password.")
@@ -142,8 +143,8 @@ def _commit(http: Any, repo: str, revision: str, body: Any) -> None:
     for line in lines[1:]:
         _apply(http, folder, line["key"], line["value"])
     if repo in http.hub.faults.loses:
-        weights = folder / "adapter_model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        largest = max(folder.iterdir(), key=lambda file: (file.name.endswith(LFS), file.stat().st_size))
+        largest.write_bytes(largest.read_bytes()[:-1] + b"?")
     commit = http.hub.remember(folder)
     http.say({"commitUrl": f"{http.hub.endpoint}/{repo}/commit/{commit}", "commitOid": commit, "success": True})
 

@@ -52,11 +52,6 @@ class Prepared:
     card: str
     lacking: tuple[str, ...] = ()
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(one.size for one in self.uploads)
-
 
 def prepare(lease: Lease, stored: Stored, ref: HubRef, base: str | None, *, rehearsal: bool = False) -> Prepared:
     """The files of a version as others may read them, with card and record, searched for paths and keys.

@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lft.cli.adapters_common import JsonOption, amount, few, opened, printable
+from lft.cli.hub import (
+    BranchOption,
+    MessageOption,
+    PrivateOption,
+    RehearsalOption,
+    RepositoryArgument,
+    print_json,
+    pushed_json,
+    say,
+    say_rehearsed,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from lft.adapters.hub import Pulled
@@ -14,8 +26,6 @@ if TYPE_CHECKING:
     from lft.adapters.store.layout import Store
     from lft.adapters.store.versions import Stored
     from lft.hub.commit import Pushed
-
-REPO_HELP = "user/name; HF_ENDPOINT names another hub than huggingface.co"
 
 
 def pull(
@@ -30,9 +40,9 @@ def pull(
     from lft.hub.access import hub_ref
 
     store = opened()
-    pulled = bring(store, hub_ref(repository), _say, name)
+    pulled = bring(store, hub_ref(repository), say, name)
     if as_json:
-        _print_json(
+        print_json(
             {"version": str(pulled.stored), "digest": pulled.stored.digest, "weights": pulled.stored.manifest.weights}
             | {"commit": pulled.commit, "new": pulled.new, "aliases": list(pulled.aliases)}
         )
@@ -45,15 +55,15 @@ def push(
         str,
         typer.Argument(metavar="ADAPTER", help="name, name:1.0.0, name@alias or name@sha256:..", show_default=False),
     ],
-    repository: Annotated[str, typer.Argument(metavar="USER/NAME", help=REPO_HELP, show_default=False)],
-    revision: Annotated[str | None, typer.Option(help="branch, made where it is not there; else main")] = None,
-    private: Annotated[bool, typer.Option("--private", help="make the repository private")] = False,
-    message: Annotated[str | None, typer.Option(help="of the commit")] = None,
+    repository: RepositoryArgument,
+    revision: BranchOption = None,
+    private: PrivateOption = False,
+    message: MessageOption = None,
     base: Annotated[
         str | None,
         typer.Option(metavar="USER/MODEL", help="what others find the base as, where it is a folder here; or none"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show files and card; ask and change nothing")] = False,
+    dry_run: RehearsalOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Upload an adapter with a model card; nothing with a path of this machine or a key leaves it."""
@@ -61,14 +71,8 @@ def push(
     from lft.adapters.hub_push import push as upload
     from lft.adapters.store.leases import leased
     from lft.adapters.store.lookup import resolve
-    from lft.errors import RecipeError
-    from lft.hub.access import HubRef, hub_ref
-    from lft.hub.commit import Target
 
-    ref = hub_ref(repository)
-    if ref.revision is not None and revision is not None:
-        raise RecipeError("the branch is given twice", fix=f"leave out --revision or @{ref.revision}")
-    target = Target(hub_ref(str(HubRef(ref.repo, ref.revision or revision))), private, message)
+    target = target_of(repository, revision, private, message)
     store = opened()
     stored = resolve(store, adapter)
     with leased(store) as lease:
@@ -76,21 +80,11 @@ def push(
         if not as_json:
             _say_signatures(store, stored, prepared)
             _say_prepared(prepared, str(stored), dry_run=dry_run)
-        pushed = None if dry_run else upload(lease, prepared, target, _say)
+        pushed = None if dry_run else upload(lease, prepared, target, say)
     if as_json:
-        _print_json(_as_json(prepared, pushed))
+        print_json(_as_json(prepared, pushed))
     elif pushed:
         _say_pushed(prepared, pushed, target.ref)
-
-
-def _say(text: str) -> None:
-    typer.echo(printable(text), err=True)
-
-
-def _print_json(content: dict[str, object]) -> None:
-    import json
-
-    print(json.dumps(content, ensure_ascii=False, indent=1))
 
 
 def _say_pulled(store: Store, pulled: Pulled) -> None:
@@ -132,9 +126,7 @@ def _say_prepared(prepared: Prepared, asked: str, *, dry_run: bool) -> None:
         return
     if prepared.changes:
         print("a version with these changes is made when it is pushed")
-    for one in prepared.uploads:
-        print(f"{one.sha256[:12]}  {amount(one.size):>10}  {one.name}")
-    print(f"{amount(prepared.size)} in all; nothing was uploaded. The card:\n\n{prepared.card}")
+    say_rehearsed(prepared.uploads, prepared.card)
 
 
 def _say_pushed(prepared: Prepared, pushed: Pushed, ref: object) -> None:
@@ -148,13 +140,5 @@ def _say_pushed(prepared: Prepared, pushed: Pushed, ref: object) -> None:
 
 
 def _as_json(prepared: Prepared, pushed: Pushed | None) -> dict[str, object]:
-    files = [{"path": one.name, "size": one.size, "sha256": one.sha256} for one in prepared.uploads]
-    changed = [{"file": one.file, "key": one.key, "after": one.after} for one in prepared.changes]
-    return {
-        "version": str(prepared.stored),
-        "digest": prepared.stored.digest,
-        "files": files,
-        "changes": changed,
-        "commit": pushed.commit if pushed else None,
-        "removed": list(pushed.removed) if pushed else [],
-    }
+    said = {"version": str(prepared.stored), "digest": prepared.stored.digest}
+    return said | pushed_json(prepared.uploads, prepared.changes, pushed)

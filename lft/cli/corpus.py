@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lft.cli.common import cache_folder, quiet_libraries
+from lft.cli.corpus_hub import push
 
 if TYPE_CHECKING:
     from lft.corpus.build import Step, Tools
@@ -77,12 +78,22 @@ def screen(file: FileArgument, overrides: OverridesArgument = None) -> None:
 def show(
     folder: Annotated[Path, typer.Argument(help="a build's folder: OUTPUT/NAME")],
     samples: Annotated[bool, typer.Option(help="some of what was cut")] = True,
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="write it as a page instead")] = None,
 ) -> None:
-    """What came into each step of a build, what was cut and why."""
+    """What came into each step of a build, what was cut and why, how the scores are spread."""
     from lft.corpus.build import reports_in
-    from lft.corpus.funnel import funnel
 
-    typer.echo(funnel(reports_in(folder), samples), nl=False)
+    reports = reports_in(folder)
+    if html is None:
+        from lft.corpus.funnel import funnel
+
+        typer.echo(funnel(reports, samples), nl=False)
+        return
+    from lft.corpus.page import render
+    from lft.files import write_text
+
+    write_text(html, render(folder.resolve().name, reports))
+    typer.echo(f"wrote {html}")
 
 
 @app.command()
@@ -236,3 +247,6 @@ def _made(build: Build) -> dict[str, int]:
 
 def _note(text: str) -> None:
     typer.echo(text, err=True)
+
+
+app.command()(push)

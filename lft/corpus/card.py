@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lft.ask.schema import Backend
 from lft.corpus.funnel import funnel
+from lft.corpus.licences import hub_licence
 from lft.corpus.schema import Build
 from lft.corpus.step import Report
 from lft.recipe.write import to_yaml
 
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-# The words that the hub knows for licences; another one is "other", with its name in the table below.
-_LICENCES: Final = (
-    "apache-2.0", "mit", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0", "odc-by", "unlicense", "gpl-2.0", "gpl-3.0", "gfdl", "bsd-3-clause",
-)  # fmt: skip
 
 
 def card(build: Build, reports: Sequence[Report]) -> str:
@@ -33,7 +30,7 @@ def card(build: Build, reports: Sequence[Report]) -> str:
 
 
 def _header(build: Build, figures: Mapping[str, Any]) -> Iterator[str]:
-    names = sorted({_licence(name) for name in figures["licence"]})
+    names = sorted({hub_licence(name) for name in figures["licence"]})
     yield "---"
     yield f"license: {names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'}"
     yield f"language: [{', '.join(figures['lang'])}]"
@@ -47,11 +44,6 @@ def _header(build: Build, figures: Mapping[str, Any]) -> Iterator[str]:
         kind = "parquet" if "parquet" in build.write.formats else "jsonl"
         yield f"  - {{split: {split}, path: {split}.{kind}}}"
     yield "---"
-
-
-def _licence(name: str) -> str:
-    plain = name.lower().replace(" ", "-")
-    return plain if plain in _LICENCES else "other"
 
 
 def _size(rows: int) -> str:
@@ -110,8 +102,13 @@ def _use(build: Build) -> Iterator[str]:
     yield "## Use"
     yield ""
     yield "```"
-    yield f"lft finetune recipes/quickstart.yaml data.train=./{build.name}"
+    yield use_line(f"./{build.name}")
     yield "```"
+
+
+def use_line(place: str) -> str:
+    """How a data set at a place is trained on."""
+    return f"lft finetune quickstart {shlex.quote(f'data.train={place}')}"
 
 
 def _recipe(build: Build) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The data set as it is used: a file for each split, a card, and the build file that made it.
 
-train.jsonl  validation.jsonl  test.jsonl  [*.parquet]  README.md  build.yaml  report.md
+train.jsonl  validation.jsonl  test.jsonl  [*.parquet]  README.md  build.yaml  report.md  report.html
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from typing import Any, Final, TextIO
 from lft.corpus.card import card
 from lft.corpus.document import Pair
 from lft.corpus.funnel import funnel
+from lft.corpus.page import PAGE, render
 from lft.corpus.schema import Build
 from lft.corpus.splits import SPLITS, SplitName, components, splits
 from lft.corpus.step import Report, read_records
 from lft.errors import InputError
 from lft.files import write_text
+from lft.hub.commit import CARD
 from lft.recipe.write import to_yaml
 
+BUILD_FILE: Final = "build.yaml"
+REPORT: Final = "report.md"
 _BATCH: Final = 1000  # rows of Parquet at once
 
 
@@ -64,9 +68,10 @@ def write_dataset(build: Build, pairs: Path, near: Mapping[str, str], out: Path,
         **{name: dict(sorted(tally.items())) for name, tally in sorted(counts.by.items())},
     }
     report = Report("write", counts.rows, counts.rows, {}, figures)
-    write_text(out / "build.yaml", to_yaml(build))
-    write_text(out / "report.md", funnel([*before, report]))
-    write_text(out / "README.md", card(build, [*before, report]))
+    write_text(out / BUILD_FILE, to_yaml(build))
+    write_text(out / REPORT, funnel([*before, report]))
+    write_text(out / PAGE, render(build.name, [*before, report]))
+    write_text(out / CARD, card(build, [*before, report]))
     return report
 
 

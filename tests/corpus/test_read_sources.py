@@ -204,23 +204,24 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_a_data_set_of_the_hub_is_streamed_by_all_tasks(tmp_path: Path) -> None:
-    from tests.data.dataset_hub import dataset_hub
+    from tests.hub_server import HubServer
 
     rows = [json.dumps({"text": f"The article of number {n} begins like this.", "url": f"u/{n}"}) for n in range(9)]
-    written(tmp_path, {f"hub/me/wiki/{lang}.jsonl": "".join(f"{row}\n" for row in rows) for lang in ("en", "de")})
+    lines = "".join(f"{row}\n" for row in rows)
+    written(tmp_path, {f"hub/datasets/me/wiki/{lang}.jsonl": lines for lang in ("en", "de")})
     card = (
         "---\nconfigs:\n"
         + "".join(f"- config_name: {one}\n  data_files: {one}.jsonl\n" for one in ("en", "de"))
         + "---\n"
     )
-    written(tmp_path, {"hub/me/wiki/README.md": card, "run.py": HUB})
+    written(tmp_path, {"hub/datasets/me/wiki/README.md": card, "run.py": HUB})
 
     def said(source, name: str) -> str:
         made = build(source, run={"tasks": 2, "workers": 2})
         (tmp_path / "build.json").write_text(made.model_dump_json())
         done = subprocess.run(
             [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "build.json"), str(tmp_path / name)],
-            env={**online, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")},
+            env={**online, "HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -230,7 +231,7 @@ def test_a_data_set_of_the_hub_is_streamed_by_all_tasks(tmp_path: Path) -> None:
 
     online = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     online |= {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-    with dataset_hub(tmp_path / "hub") as endpoint:
+    with HubServer(tmp_path / "hub") as server:
         source = {"kind": "wikipedia", "path": "me/wiki", "config": "{lang}", "langs": ["en", "de"]}
         assert "x: 18 documents of 18" in said(source, "out")
         records = [json.loads(line) for path in (tmp_path / "out" / "x").iterdir() for line in path.open()]

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from dataset_hub import commit_of, dataset_hub
+
+from tests.hub_server import HubServer
 
 CLIENT = """
 import json, sys, tempfile
@@ -54,8 +55,9 @@ def root(tmp_path_factory) -> Path:
         "gated/mini/train.jsonl": row(1),
     }
     for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
+        path = root / "datasets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return root
 
 
@@ -78,9 +80,9 @@ def asked(endpoint: str, home: Path, queries: list[tuple[str, str | None, bool]]
 
 
 def test_a_hub_data_set_is_read_at_its_commit_then_again_without_the_hub(root, tmp_path):
-    commit = commit_of("user/mini")
-    ways = [("user/mini", revision, streaming) for revision in (None, "main", commit) for streaming in (False, True)]
-    with dataset_hub(root) as endpoint:
+    with HubServer(root) as server:
+        endpoint, commit = server.endpoint, server.commit("datasets/user/mini")
+        ways = [("user/mini", revision, way) for revision in (None, "main", commit) for way in (False, True)]
         online = asked(endpoint, tmp_path, ways)
     for answer in online:
         assert answer["outputs"] == ["answer 1", "answer 2"]
@@ -111,8 +113,9 @@ def test_each_way_to_fail_at_the_hub_is_one_clear_error(root, tmp_path):
         ("user/columns", None): "`response` looks like `output`",
     }
     queries = [(*query, streaming) for query in expected for streaming in (False, True)]
-    with dataset_hub(root) as endpoint:
-        answers = asked(endpoint, tmp_path, queries)
+    with HubServer(root) as server:
+        server.faults.gated.add("datasets/gated/mini")
+        answers = asked(server.endpoint, tmp_path, queries)
     for (repo, revision, _), answer in zip(queries, answers, strict=True):
         said = answer["error"]
         assert expected[repo, revision] in said

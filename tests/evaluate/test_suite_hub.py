@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.data.dataset_hub import commit_of, dataset_hub
+from tests.hub_server import HubServer
 
 CLIENT = """
 import json, sys
@@ -46,7 +46,7 @@ def asked(endpoint: str, home: Path, queries: list[tuple[str, dict]], offline: b
 
 
 def test_items_are_drawn_from_the_hub_once_and_kept(tmp_path: Path) -> None:
-    folder = tmp_path / "hub" / "user" / "news"
+    folder = tmp_path / "hub" / "datasets" / "user" / "news"
     folder.mkdir(parents=True)
     (folder / "README.md").write_text(CONFIGS)
     for lang in ("en", "de"):
@@ -54,13 +54,14 @@ def test_items_are_drawn_from_the_hub_once_and_kept(tmp_path: Path) -> None:
         (folder / f"{lang}.jsonl").write_text("".join(rows))
     part = {"path": "user/news", "config": "en", "lang": "en", "limit": 5}
     cache = str(tmp_path / "cache")
-    with dataset_hub(tmp_path / "hub") as endpoint:
+    with HubServer(tmp_path / "hub") as server:
+        endpoint, commit = server.endpoint, server.commit("datasets/user/news")
         queries = [(cache, part), (cache, part), (cache, {**part, "split": "tset"}), (cache, {**part, "config": None})]
         first, again, no_split, no_config = asked(endpoint, tmp_path / "home", queries)
     assert len(first["asked"]) == 5
     assert all(text.startswith("Say en ") for text in first["asked"])
     assert first["left_out"] == {"not drawn": 25}
-    assert first["places"] == [f"user/news@{commit_of('user/news')}"]
+    assert first["places"] == [f"user/news@{commit}"]
     assert first["notes"] == ["user/news: drawing items of mine from the hub"]
     assert again == first | {"notes": []}
     assert "no split `tset`; there is test" in no_split["error"]

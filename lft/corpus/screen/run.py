@@ -6,10 +6,10 @@ pairs ─▶ rules, language ─▶ personal data ─▶ similarity ─▶ round
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lft.ask.asking import Notify
 from lft.ask.ledger import Ledger
@@ -18,7 +18,8 @@ from lft.ask.request import Model
 from lft.corpus.document import Pair
 from lft.corpus.instruct.length import true_clauses
 from lft.corpus.language import checkable, detected, same_language
-from lft.corpus.schema import Build, Judge, RoundTrip, Similarity
+from lft.corpus.schema import Build, Judge, RoundTrip, Screen, Similarity
+from lft.corpus.screen.histogram import Threshold, histogram
 from lft.corpus.screen.judge import UNREADABLE, judged
 from lft.corpus.screen.pii import masked, personal
 from lft.corpus.screen.round_trip import Scorer, trips
@@ -68,25 +69,34 @@ def screen(
         kept = screening.by_judge(kept, wanted.judge, models.judge(wanted.judge), ledger)
     with (out / KEPT).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(pair.record(), ensure_ascii=False) + "\n" for pair in kept)
-    figures = {"scores": distribution(kept), "clauses on length that were not true any more": len(screening.untrue)}
+    figures = {
+        "scores": distribution(kept),
+        "histograms": screening.histograms({pair.id for pair in kept}),
+        "clauses on length that were not true any more": len(screening.untrue),
+    }
     return screening.counter.report("screen", figures)
 
 
 @dataclass(frozen=True, slots=True)
 class _Screening:
-    """A screening on its way: each method takes pairs and gives back those that pass."""
+    """A screening on its way: each method takes pairs and gives back those that pass.
+
+    ``seen`` has each score of all pairs that got as far as it, by id; those that are cut have no other record of it.
+    """
 
     build: Build
     counter: Counter
     scores: ScoreFile
     notify: Notify
     untrue: list[str] = field(default_factory=list)
+    seen: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def by_rules(self, pairs: Sequence[Pair]) -> list[Pair]:
         """What needs no model."""
         self.counter.came = len(pairs)
         kept = []
         for pair in pairs:
+            self._saw(pair, leak=leak(bare(pair), pair.output))
             reason = broken_rule(pair, self.build.screen) or self._other_language(pair)
             if reason is None and self.build.screen.pii == "drop" and (personal(pair.input) or personal(pair.output)):
                 reason = "personal data in it"
@@ -121,6 +131,7 @@ class _Screening:
         """Cosine of the embeddings."""
         kept = []
         for pair, cosine in zip(pairs, cosines, strict=True):
+            self._saw(pair, similarity=cosine)
             if not self._cut(pair, f"similarity below {wanted.keep:g}" if cosine < wanted.keep else None):
                 kept.append(_scored(pair, similarity=cosine))
         return kept
@@ -132,6 +143,7 @@ class _Screening:
             if trip is None:
                 kept.append(pair)
                 continue
+            self._saw(pair, round_trip_rank=trip.rank, round_trip_margin=trip.margin)
             bad = trip.rank > wanted.keep_rank and pair.style not in ("human", "template")
             if not self._cut(pair, "other instructions fit the text better (round trip)" if bad else None):
                 kept.append(_scored(pair, round_trip_rank=trip.rank, round_trip_margin=trip.margin))
@@ -142,15 +154,38 @@ class _Screening:
         kept = []
         sampling = sampling_of(wanted.backend)
         for pair, points in judged(pairs, model, sampling, wanted.backend.seed, ledger, self.notify):
+            if points is not None:
+                self._saw(pair, judge=points)
             low = None if points is None or points >= wanted.keep else f"the judge gave less than {wanted.keep} of 5"
             if not self._cut(pair, UNREADABLE if points is None else low):
                 kept.append(_scored(pair, judge=points or 0))
         return kept
 
+    def histograms(self, kept: Collection[str]) -> dict[str, Any]:
+        """Of each score, how it is spread among all pairs that it was found of; ``kept`` are ids."""
+        limits = thresholds(self.build.screen)
+        return {name: histogram(values, kept, limits.get(name)).to_json() for name, values in sorted(self.seen.items())}
+
+    def _saw(self, pair: Pair, **found: float) -> None:
+        for name, value in found.items():
+            self.seen.setdefault(name, {})[pair.id] = float(value)
+
     def _cut(self, pair: Pair, reason: str | None) -> bool:
         if reason is not None:
             self.counter.cut(reason, pair.id, f"{pair.input}  ->  {pair.output}")
         return reason is not None
+
+
+def thresholds(wanted: Screen) -> dict[str, Threshold]:
+    """Where each score cuts."""
+    found = {"leak": Threshold(wanted.max_leak, "at most")}
+    if wanted.similarity is not None:
+        found["similarity"] = Threshold(wanted.similarity.keep, "at least")
+    if wanted.round_trip is not None:
+        found["round_trip_rank"] = Threshold(wanted.round_trip.keep_rank, "at most")
+    if wanted.judge is not None:
+        found["judge"] = Threshold(wanted.judge.keep, "at least")
+    return found
 
 
 def _scored(pair: Pair, **found: float) -> Pair:
