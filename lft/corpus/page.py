@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import lft
-from lft.corpus.screen.histogram import Histogram, Threshold
+from lft.corpus.screen.histogram import Histogram
 from lft.corpus.step import Cut, Report
 from lft.page.bars import Bars, Divider, bars, share
 from lft.page.chart import number
@@ -56,7 +56,7 @@ def _steps(caption: str, reports: Sequence[Report]) -> Html:
         (one.step, f"{one.came:,}", f"{one.came - one.kept:,}", f"{one.kept:,}", share(one.kept / most))
         for one in reports
     ]
-    return table(caption, ("step", "came", "cut", "went on", ""), rows)
+    return table(caption, ("step", "came", "cut", "went on", "of all"), rows, "unbroken")
 
 
 def _cuts(reports: Sequence[Report]) -> Html:
@@ -93,16 +93,21 @@ def _scores(reports: Sequence[Report]) -> Html | None:
         "Each score of all pairs that got as far as it, before its cut. Those that were kept in the end are drawn "
         "apart from those that this score or another reason cut.",
     )
-    return joined([note, element("div", *drawn, class_="figures"), *_quartiles(figures.get("scores") or {})])
+    return joined([note, element("div", *drawn, class_="side"), *_quartiles(figures.get("scores") or {})])
 
 
 def _spread(name: str, one: Histogram) -> Html:
     kinds = (Bars("kept", "kept", one.kept), Bars("cut", "cut", one.cut))
-    return bars(f"score-{name}", _words(name), (one.low, one.high), kinds, _divider(one.threshold))
+    return bars(f"score-{name}", _words(name), (one.low, one.high), kinds, _divider(one))
 
 
-def _divider(threshold: Threshold | None) -> Divider | None:
-    return None if threshold is None else Divider(threshold.at, f"goes on: {threshold.side} {number(threshold.at)}")
+def _divider(one: Histogram) -> Divider | None:
+    """The threshold; where each whole number has a bin, the line stands between two of them."""
+    if one.threshold is None:
+        return None
+    words = f"goes on: {one.threshold.side} {number(one.threshold.at)}"
+    beside = 0.5 if one.threshold.side == "at most" else -0.5
+    return Divider(one.threshold.at + (beside if one.of_whole_numbers else 0), words)
 
 
 def _words(name: str) -> str:
@@ -113,7 +118,7 @@ def _quartiles(scores: Mapping[str, Mapping[str, float]]) -> Iterator[Html]:
     if scores:
         places = list(next(iter(scores.values())))
         rows = [(_words(name), *(number(values[place]) for place in places)) for name, values in scores.items()]
-        yield table("Scores of the pairs that are kept", ("score", *places), rows, "numbers")
+        yield table("Scores of the pairs that are kept", ("score", *places), rows, "numbers unbroken")
 
 
 def _tables(figures: Mapping[str, Any]) -> Html | None:
@@ -125,4 +130,4 @@ def _tables(figures: Mapping[str, Any]) -> Html | None:
         name = _NAMES.get(key, key)
         lines = [(value or "none", f"{count:,}", f"{count / rows:.1%}") for value, count in figures[key].items()]
         found.append(table(f"Rows by {name}", (name, "rows", "share"), lines, "numbers"))
-    return element("div", *found, class_="figures")
+    return element("div", *found, class_="side")

@@ -29,6 +29,11 @@ class Histogram:
     cut: tuple[int, ...]
     threshold: Threshold | None = None
 
+    @property
+    def of_whole_numbers(self) -> bool:
+        """Whether each bin is one whole number, in its middle."""
+        return self.high - self.low == len(self.kept) and (self.low + 0.5).is_integer()
+
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
         return asdict(self)
