@@ -19,12 +19,16 @@ _EVERY: Final = 15.0  # seconds between two lines of progress
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was done: answers given now, answers that lay there, and why a request (by its key) has none."""
+    """What was done: answers given now, answers that lay there, and why a request (by its key) has none.
+
+    ``open`` counts those of the failed that another run may have answered.
+    """
 
     answered: int
     known: int
     spent: Spent
     failed: Mapping[str, str] = field(default_factory=dict)
+    open: int = 0
 
 
 def ask(model: Model, requests: Iterable[Request], ledger: Ledger, notify: Notify) -> Asked:
@@ -37,7 +41,7 @@ def ask(model: Model, requests: Iterable[Request], ledger: Ledger, notify: Notif
     """
     work = _Work(model, ledger, notify)
     asyncio.run(work.run(iter(requests)))
-    return Asked(work.answered, work.known, work.meter.spent, work.failed)
+    return Asked(work.answered, work.known, work.meter.spent, work.failed, work.open)
 
 
 class _Work:
@@ -46,7 +50,7 @@ class _Work:
     def __init__(self, model: Model, ledger: Ledger, notify: Notify) -> None:
         self.model, self.ledger, self.notify = model, ledger, notify
         self.meter = Meter(model.limits, ledger.spent(model.name))
-        self.answered = self.known = 0
+        self.answered = self.known = self.open = 0
         self.failed: dict[str, str] = {}
         self._asked: set[str] = set()
         self._arrived: list[tuple[Request, Reply | Failure]] = []
@@ -100,6 +104,7 @@ class _Work:
         entries = [entry_of(request, self.model.name, outcome) for request, outcome in group]
         if entries:
             self.ledger.add(entries)
+        self.open += sum(isinstance(one, Failure) and not one.lasting for _, one in group)
         for entry in entries:
             self._asked.discard(entry.key)
             if entry.reason:

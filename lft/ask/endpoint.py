@@ -53,7 +53,8 @@ class Endpoint:
         """Ask with so many workers; see ``Model``.
 
         Raises:
-            InputError: the endpoint refuses (400, 401, 403, 404 and their like), or many requests in a row fail.
+            InputError: the endpoint refuses (401, 403, 404 and their like; 400, 413, 422 of the first requests when
+                nothing was ever answered), or many requests in a row fail.
             MachineError: its certificate is not trusted, or aiohttp is missing.
             BudgetSpent: as it says.
         """
@@ -91,6 +92,8 @@ class _Pass:
         self.ended = asyncio.Event()
         self.freed = asyncio.Event()  # something that was promised came free
         self.failed_in_a_row = 0
+        self.first: list[Request] = []
+        self.refused_of_first = 0
         self.told: set[str] = set()
 
     async def run(self) -> None:
@@ -105,6 +108,8 @@ class _Pass:
                 request = next(self.requests, None)
                 if request is None:
                     return
+                if len(self.first) < _FIRST:
+                    self.first.append(request)
                 most = Spent(1, self.to.count(request.prompt), request.sampling.max_tokens)
                 while self.error is None and not self.meter.promise(most):
                     self.freed.clear()
@@ -134,7 +139,7 @@ class _Pass:
             if self.error is not None:
                 return None
             found = await self._try(request, most)
-            if isinstance(found, Reply):
+            if isinstance(found, Reply | Failure):
                 self.failed_in_a_row = 0
                 return found
             wait, reason = self._wait(found, tried), found.reason
@@ -170,7 +175,7 @@ class _Pass:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.ended.wait(), delay)
 
-    async def _try(self, request: Request, most: Spent) -> Reply | wire.Trouble:
+    async def _try(self, request: Request, most: Spent) -> Reply | Failure | wire.Trouble:
         import aiohttp
 
         start = time.monotonic()
@@ -209,7 +214,7 @@ class _Pass:
 
     def _refused(
         self, status: int, raw: bytes, wait: float | None, called: wire.TokensKey, request: Request
-    ) -> wire.Trouble:
+    ) -> Failure | wire.Trouble:
         said = self._hidden(wire.message_of(raw))
         reason = f"HTTP {status} ({said})" if said else f"HTTP {status}"
         if wire.is_transient(status):
@@ -217,7 +222,19 @@ class _Pass:
         if status == 400 and "max_completion_tokens" in said and called == "max_tokens":
             self.tokens_key = "max_completion_tokens"  # what newer models of one maker call it
             return wire.Trouble("max_tokens is called max_completion_tokens here", 0.0)
-        raise InputError(f"{_WHY.get(status, 'the endpoint refuses')}: {reason}", where=self._where(request), fix=_FIX)
+        refusal = f"{_WHY.get(status, 'the endpoint refuses')}: {reason}"
+        if status not in _OF_ONE or self._all_are_refused(request):
+            raise InputError(refusal, where=self._where(request), fix=_FIX)
+        self._say(f"{request.id}: {refusal}; the run goes on without this answer", f"refused {status}")
+        return Failure(refusal, lasting=True)
+
+    def _all_are_refused(self, request: Request) -> bool:
+        """Whether the first requests of the run are refused one as the other: then it is not the documents' fault.
+
+        It is judged by those that left first, since a refusal is back before any answer is.
+        """
+        self.refused_of_first += any(one is request for one in self.first)
+        return self.refused_of_first == _FIRST and self.meter.spent.answers == 0
 
     def _where(self, request: Request) -> str:
         return f"{self.to.limits.where} {wire.shown(self.address)} (model {self.to.name}, document {request.id})"
@@ -236,10 +253,14 @@ class _Pass:
         self.freed.set()
 
 
+_OF_ONE: Final = (400, 413, 422)  # too long, or held back by a filter: other requests may pass
+_FIRST: Final = 3
 _WHY: Final = {
     400: "the endpoint cannot read the request",
     401: "the endpoint does not know the key",
     403: "this key may not use the model",
     404: "the address or the model does not exist",
+    413: "the endpoint cannot take a request of this size",
+    422: "the endpoint cannot read the request",
 }
 _FIX: Final = "correct the backend and run the same command again; what was answered is in the ledger"

@@ -71,9 +71,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer although every try was made."""
+    """Why there is no answer although every try was made; ``lasting`` if another run would hear the same."""
 
     reason: str
+    lasting: bool = False
 
 
 Take = Callable[[Request, Reply | Failure], None]

@@ -106,7 +106,7 @@ def test_nobody_at_the_address_is_told_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [("400", "cannot read the request: HTTP 400 (too long"), ("401", "does not know the key: HTTP 401"),
+    [("401", "does not know the key: HTTP 401"),
      ("403", "may not use the model"), ("404", "the model does not exist"), ("301", "refuses: HTTP 301")],
 )  # fmt: skip
 def test_a_refusal_ends_the_run_with_one_message_without_the_key(
@@ -128,6 +128,44 @@ def test_a_refusal_ends_the_run_with_one_message_without_the_key(
         told.append(repr(error) + repr(vars(error)))
         error = error.__cause__ or error.__context__
     assert not any(KEY in text for text in told)
+
+
+@pytest.mark.parametrize("status", ["400", "413", "422"])
+def test_one_refused_document_has_its_reason_and_the_run_goes_on(status: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    with Endpoint(latency=0.02) as stub:
+        stub.always = {"number 01 ": status, "number 07 ": status}
+        done, texts = asked(stub, tmp_path, 9, said)
+        again, _ = asked(stub, tmp_path, 9, said)
+    assert set(texts) == {f"d{n}" for n in range(9)} - {"d1", "d7"}
+    assert (done.answered, len(done.failed), done.open) == (7, 2, 0)
+    assert all(f"HTTP {status} (too long" in reason for reason in done.failed.values())
+    assert sum(status in line for line in said) == 2, "once a run"
+    assert (again.known, len(again.failed)) == (7, 2), "a later run meets them again and ends"
+    assert stub.seen[requests(2)[1].prompt] == 2, "a refusal is not tried again"
+
+
+def test_a_run_that_begins_with_refusals_alone_ends_with_the_reason(tmp_path: Path) -> None:
+    with Endpoint() as stub:
+        stub.always = {"prompt": "400"}
+        with pytest.raises(InputError, match=r"cannot read the request: HTTP 400 \(too long"):
+            asked(stub, tmp_path, 50)
+    assert sum(stub.seen.values()) <= 10
+
+
+def test_quick_refusals_among_slow_answers_are_the_documents_fault(tmp_path: Path) -> None:
+    with Endpoint(latency=0.3) as stub:
+        stub.always = {f"number 0{n} ": "400-now" for n in (1, 2, 4, 5)}
+        done, texts = asked(stub, tmp_path, 8, concurrency=8)
+    assert (len(texts), len(done.failed)) == (4, 4)
+
+
+def test_documents_that_are_refused_are_so_where_others_were_answered_before(tmp_path: Path) -> None:
+    with Endpoint() as stub:
+        asked(stub, tmp_path, 1)
+        stub.always = {f"number 0{n} ": "400" for n in range(1, 5)}
+        done, texts = asked(stub, tmp_path, 6, concurrency=1)
+    assert (set(texts), len(done.failed)) == ({"d0", "d5"}, 4)
 
 
 def test_a_key_is_never_shown_nor_pickled() -> None:

@@ -97,7 +97,7 @@ class Endpoint:
             self.seen[prompt] += 1
             always = next((fault for word, fault in self.always.items() if word in prompt), None)
             fault = always or (self.faults.pop(0) if self.faults else "")
-            if self.latency:
+            if self.latency and not fault.endswith("-now"):
                 await asyncio.sleep(self.latency)
             if fault in FAULTS:
                 return await FAULTS[fault](self, request, prompt)
@@ -182,6 +182,9 @@ FAULTS: dict[str, Any] = {
     "503": _status(503, "overloaded"),
     "301": _status(301, "moved", Location="http://127.0.0.1:9/v1"),
     "400": _status(400, "too long"),
+    "400-now": _status(400, "too long"),
+    "413": _status(413, "too long"),
+    "422": _status(422, "too long"),
     "401": _status(401, "Incorrect API key provided:"),
     "403": _status(403, "not allowed"),
     "404": _status(404, "The model `nothing` does not exist"),
