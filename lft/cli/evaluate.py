@@ -14,10 +14,12 @@ from lft.cli.common import quiet_libraries, registry_folder
 from lft.cli.evaluate_many import matrix, scale, table1
 from lft.cli.evaluate_results import compare, report, show
 from lft.cli.evaluate_subject import (
+    BATCH,
     AnswersOption,
     ApiOption,
     BatchOption,
     EndpointOption,
+    EngineOption,
     FreshOption,
     KeyEnvOption,
     LabelOption,
@@ -93,7 +95,8 @@ def run(
     judge: JudgeOption = None,
     bertscore_model: EncoderOption = None,
     bertscore_layer: LayerOption = None,
-    batch_size: BatchOption = 16,
+    engine: EngineOption = "transformers",
+    batch_size: BatchOption = BATCH,
     workers: WorkersOption = None,
     into: IntoOption = DEFAULT_INTO,
     record: Annotated[bool, typer.Option(help="keep the scores beside the adapter in the registry")] = True,
@@ -106,20 +109,9 @@ def run(
 ) -> None:
     """Ask the suites' questions, score the answers, and keep texts, scores and intervals as a result."""
     said = Said(
-        run,
-        tuple(adapter or ()),
-        base,
-        model,
-        prompt,
-        template,
-        endpoint,
-        key_env,
-        api,
-        answers,
-        label,
-        batch_size,
-        fresh,
-    ).checked()
+        run, tuple(adapter or ()), base, model, prompt, template, endpoint, key_env, api, answers, label, batch_size,
+        fresh, engine,
+    ).checked()  # fmt: skip
     asked = suites_of(suites, data, offline)
     who = who_said(said, wanted_of(locked, lock_file, policy, key, identity, issuer))
     names = [metrics_of(suite, metric, bertscore_model) for suite in asked]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lft.cli.common import cache_folder, quiet_libraries, registry_folder
-from lft.cli.evaluate_subject import BatchOption, Said, note, opened, split_overrides
+from lft.cli.evaluate_subject import BATCH, BatchOption, Said, note, opened, split_overrides
 from lft.cli.evaluate_work import (
     EncoderOption,
     LayerOption,
@@ -47,7 +47,7 @@ def matrix(
     limit: LimitOption = None,
     bertscore_model: EncoderOption = None,
     bertscore_layer: LayerOption = None,
-    batch_size: BatchOption = 16,
+    batch_size: BatchOption = BATCH,
     into: Annotated[Path, typer.Option(help="folder of results and of matrix.html")] = Path("evaluations/matrix"),
 ) -> None:
     """Every adapter on every suite and language, as a table and a heat map: the way to choose what to merge."""
@@ -80,7 +80,7 @@ def table1(
     list_: Annotated[bool, typer.Option("--list", help="only show the baselines")] = False,
     offline: OfflineOption = False,
     limit: LimitOption = None,
-    batch_size: BatchOption = 16,
+    batch_size: BatchOption = BATCH,
     into: Annotated[Path, typer.Option(help="folder of results")] = Path("evaluations/table1"),
 ) -> None:
     """The paper's out-of-domain table: baselines in their own prompt formats, with the published numbers beside."""
@@ -139,7 +139,7 @@ def scale(
     limit: LimitOption = None,
     bertscore_model: EncoderOption = None,
     bertscore_layer: LayerOption = None,
-    batch_size: BatchOption = 16,
+    batch_size: BatchOption = BATCH,
     into: Annotated[Path, typer.Option(help="folder of runs, results and scale.html")] = Path("evaluations/scale"),
 ) -> None:
     """One recipe over bases of several sizes: the score against the logarithm of parameters, with intervals.

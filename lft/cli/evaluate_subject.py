@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from lft.cli.common import cache_folder
+from lft.cli.common import cache_folder, registry_folder
 
 if TYPE_CHECKING:
     from lft.ask.request import Model
@@ -42,7 +42,11 @@ AnswersOption = Annotated[
     Path | None, typer.Option(help='answers that are there: JSON lines with "input" (or "id") and "output"')
 ]
 LabelOption = Annotated[str, typer.Option(help="what tables call it")]
+EngineOption = Annotated[
+    str, typer.Option(help="transformers, or vllm (a GPU; --model, or one --adapter of plain low-rank changes)")
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="answers under way at once")]
+BATCH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,9 @@ class Said:
     api: str = "chat"
     answers: Path | None = None
     label: str = ""
-    batch: int = 16
+    batch: int = BATCH
     fresh: bool = False
+    engine: str = "transformers"
 
     def checked(self) -> Said:
         """Itself, if it names one subject and no option that would be ignored.
@@ -92,11 +97,16 @@ class Said:
             "--key-env": self.key_env is not None and not served,
             "--api": self.api != "chat" and not served,
             "--fresh": self.fresh and not served,
+            "--engine": self.engine == "vllm" and named not in (["--model"], ["--adapter"]),
         }
         if ignored := [option for option, given in odd.items() if given]:
             raise RecipeError(f"{ignored[0]} would be ignored with {named[0]}", fix=f"leave out {ignored[0]}")
         if self.prompt is not None and self.template is not None:
             raise RecipeError("--prompt and --template do not go together", fix="leave out one of them")
+        if self.engine not in ("transformers", "vllm"):
+            raise RecipeError(f"no engine {self.engine!r}", fix="--engine transformers or vllm")
+        if self.engine == "vllm" and self.batch != BATCH:
+            raise RecipeError("--batch-size would be ignored: vLLM fills its batches", fix="leave out --batch-size")
         if self.prompt not in (None, "longform-eoi", "plain", "alpaca", "chat"):
             raise RecipeError(f"no prompt format {self.prompt!r}", fix="longform-eoi, plain, alpaca or chat")
         return self
@@ -112,12 +122,40 @@ def opened(said: Said, who: Who | None = None) -> Candidate:
 
     if said.endpoint is not None:
         return _served(said)
+    if said.engine == "vllm":
+        return _in_vllm(said, who)
     if said.model is not None:
         template = (said.template or "").replace("\\n", "\n")
         prompt: Any = said.prompt
         return bare(said.model, prompt, template, said.label, cache_folder(), said.batch, note)
     assert who is not None, "a run or adapters come with it"
     return _tuned(said, who)
+
+
+def _in_vllm(said: Said, who: Who | None) -> Candidate:
+    from lft.adapters.export.opened import Place, open_written
+    from lft.adapters.stacking import together
+    from lft.adapters.store.checkout import finder
+    from lft.adapters.store.layout import open_store
+    from lft.base.places import or_remembered
+    from lft.cli.generate import folder_of
+    from lft.errors import RecipeError
+    from lft.evaluate.candidate_vllm import adapter_in_vllm, bare_in_vllm
+
+    if said.model is not None:
+        prompt: Any = said.prompt
+        template = (said.template or "").replace("\\n", "\n")
+        return bare_in_vllm(said.model, prompt, template, said.label, cache_folder(), note)
+    assert who is not None, "adapters come with it"
+    kind, pieces = together(who.adapters)
+    if len(pieces) > 1 or kind == "stack":
+        fix = "make them one first: lft adapters stack or merge"
+        raise RecipeError("vLLM takes one adapter as it is, not several or a part of one", fix=fix)
+    store = open_store(registry_folder())
+    find = or_remembered(finder(store), cache_folder())
+    place = Place(lambda written: folder_of(written, store, who), find, cache_folder(), note)
+    opened = open_written(pieces[0].ref, who.base, place)
+    return adapter_in_vllm(opened, said.label or pieces[0].ref, cache_folder())
 
 
 def _tuned(said: Said, who: Who) -> Candidate:

@@ -200,11 +200,12 @@ def open_who(who: Who) -> Answerer:
     kind, pieces = together(who.adapters)
     if len(pieces) > 1 or kind == "stack":
         return _open_together(kind, pieces, store, who)
-    folder = run or _folder_of(pieces[0].ref, store, who)
+    folder = run or folder_of(pieces[0].ref, store, who)
     return open_answerer(folder, cache_folder(), _say, finder(store), who.base)
 
 
-def _folder_of(written: str, store: Store, who: Who) -> Path:
+def folder_of(written: str, store: Store, who: Who) -> Path:
+    """The folder of an adapter, in the state in which it is wanted."""
     from lft.adapters.store.checkout import means_folder
 
     path = Path(os.path.expanduser(written))

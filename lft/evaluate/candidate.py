@@ -63,7 +63,7 @@ def tuned(answerer: Answerer, label: str, kind: Any, adapters: tuple[str, ...], 
         "stack": bound.stack,
         "over": bound.over,
     }
-    subject = Subject(label, _digest(known, adapted.model, form), kind, bound.base, adapters, form.name)
+    subject = Subject(label, digest_of(known, adapted.model, form), kind, bound.base, adapters, form.name)
     return _local(subject, adapted.model, adapted.tokenizer, form, batch)
 
 
@@ -88,18 +88,17 @@ def bare(written: str, prompt: PromptName | None, template: str, label: str, cac
     from lft.base.device import device_and_dtype
     from lft.base.load import load_model, load_tokenizer
 
-    if template and INSTRUCTION not in template:
-        raise RecipeError("the template does not say where the instruction goes", fix=f"write {INSTRUCTION} in it")
+    require_instruction(template)
     ref = resolve_base(named_base(written), cache, notify)
     placed = device_and_dtype("auto")
     model = load_model(ref, placed.dtype, placed.device, notify=notify).eval()
     tokenizer = load_tokenizer(ref)
-    form = _form(prompt, tokenizer, is_paired(model))
+    form = form_of(prompt, tokenizer, is_paired(model))
     found = fingerprint(ref.folder, cache)
     known = {"base": found.weights, "tokenizer": found.tokenizer, "template": template}
     subject = Subject(
         label or ref.public.removeprefix("./"),
-        _digest(known, model, form),
+        digest_of(known, model, form),
         "model",
         ref.public,
         (),
@@ -123,7 +122,8 @@ def served(model: Model, identity_: str, label: str = "") -> Candidate:
     return Candidate(Subject(label or model.name, identity_, "endpoint", prompt=model.form), model, asked)
 
 
-def _form(prompt: PromptName | None, tokenizer: Any, paired: bool) -> PromptFormat:
+def form_of(prompt: PromptName | None, tokenizer: Any, paired: bool) -> PromptFormat:
+    """The format that a model without adapters is asked in. Raises RecipeError for a decoder's of another kind."""
     if paired:
         if prompt not in (None, "plain"):
             raise RecipeError(
@@ -137,6 +137,20 @@ def _form(prompt: PromptName | None, tokenizer: Any, paired: bool) -> PromptForm
 def _local(
     subject: Subject, model: Any, tokenizer: Any, form: PromptFormat, batch: int, template: str = ""
 ) -> Candidate:
+    asking = Asking(form.adds_special_tokens, stop_id(form, tokenizer), form.restored)
+    local = Local(subject.identity, model, tokenizer, batch=batch, ready=asking)
+    room = room_of(getattr(model, "config", None))
+    return Candidate(subject, local, asker(form, tokenizer, template), room, lambda text: write(text, form.newlines))
+
+
+def require_instruction(template: str) -> None:
+    """Raise RecipeError for a wording (empty for none) that has no ``{instruction}``."""
+    if template and INSTRUCTION not in template:
+        raise RecipeError("the template does not say where the instruction goes", fix=f"write {INSTRUCTION} in it")
+
+
+def asker(form: PromptFormat, tokenizer: Any, template: str) -> Callable[[Item], str]:
+    """What a model is asked for an item, in its format or (where it is not empty) in a wording of its own."""
     before, _, after = template.partition(INSTRUCTION)
 
     def asked(item: Item) -> str:
@@ -144,14 +158,11 @@ def _local(
             return before + protected(item.asked, tokenizer) + after
         return prompt_text(form, (Turn("user", item.instruction),), tokenizer, item.context)
 
-    asking = Asking(form.adds_special_tokens, stop_id(form, tokenizer), form.restored)
-    local = Local(subject.identity, model, tokenizer, batch=batch, ready=asking)
-    return Candidate(subject, local, asked, _room(model), lambda text: write(text, form.newlines))
+    return asked
 
 
-def _room(model: Any) -> int | None:
+def room_of(config: Any) -> int | None:
     """Positions that a model was made for; those of an encoder-decoder are relative."""
-    config = getattr(model, "config", None)
     rows = None if getattr(config, "is_encoder_decoder", False) else getattr(config, "max_position_embeddings", None)
     return rows if isinstance(rows, int) else None
 
@@ -163,7 +174,7 @@ def _content(folder: Path, cache: Path) -> dict[str, str]:
     return {"model": weights_fingerprint(folder, cache)} if (folder / "config.json").is_file() else {}
 
 
-def _digest(known: dict[str, Any], model: Any, form: PromptFormat) -> str:
+def digest_of(known: dict[str, Any], model: Any, form: PromptFormat) -> str:
     """All that decides what is said, but for the item and the decoding; half precision says other things than full."""
     all_of_it = known | {"form": asdict(form), "dtype": str(getattr(model, "dtype", ""))}
     return hashlib.sha256(json.dumps(all_of_it, sort_keys=True).encode()).hexdigest()

@@ -61,7 +61,7 @@ def harnessed(
     """
     if not isinstance(candidate.model, Local):
         raise RecipeError(
-            "the harness reads probabilities, which an endpoint does not give", fix="give the model itself"
+            "the harness reads probabilities, which an endpoint and vLLM do not give", fix="give the model itself"
         )
     try:
         import lm_eval

@@ -20,6 +20,17 @@ def vllm_line(name: str, folder: Path, base: str, delta: Delta) -> str:
     Raises:
         InputError: vLLM refuses such an adapter, or takes no rank as high.
     """
+    most = vllm_rank(delta, folder)
+    module = json.dumps({"name": name, "path": str(folder), "base_model_name": base})
+    return shlex.join(["vllm", "serve", base, "--enable-lora", "--max-lora-rank", str(most), "--lora-modules", module])
+
+
+def vllm_rank(delta: Delta, folder: Path) -> int:
+    """The least rank of those that vLLM takes which holds the adapter's.
+
+    Raises:
+        InputError: vLLM refuses such an adapter, or takes no rank as high.
+    """
     rank = _servable(delta, folder)
     if rank > VLLM_RANKS[-1]:
         raise InputError(
@@ -27,9 +38,7 @@ def vllm_line(name: str, folder: Path, base: str, delta: Delta) -> str:
             where=str(folder),
             fix=f"compress it: --rank {VLLM_RANKS[-1]}",
         )
-    module = json.dumps({"name": name, "path": str(folder), "base_model_name": base})
-    most = next(one for one in VLLM_RANKS if one >= rank)
-    return shlex.join(["vllm", "serve", base, "--enable-lora", "--max-lora-rank", str(most), "--lora-modules", module])
+    return next(one for one in VLLM_RANKS if one >= rank)
 
 
 def sglang_line(name: str, folder: Path, base: str, delta: Delta) -> str:
