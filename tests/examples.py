@@ -158,10 +158,10 @@ def t5_tokenizer(shared_data: Path, folder: Path) -> Any:
 
 def ids_at_generation(tokenizer: Any, form: PromptFormat, prompt: str) -> list[int]:
     """The very ids that ``lft.base.decode.generate`` hands to a model."""
-    from lft.base.decode import Decoding, generate
+    from lft.base.decode import Asking, Decoding, generate
 
     model = _Spy()
-    generate(model, tokenizer, [prompt], Decoding(greedy=True), special=form.adds_special_tokens)
+    generate(model, tokenizer, [prompt], Decoding(greedy=True), Asking(form.adds_special_tokens))
     return model.seen
 
 

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from lft.ask.meter import FREE, Limits, Meter, Spent
 from lft.ask.request import Form, Reply, Request, Sampling, Take
-from lft.base.continuous import Asking
-from lft.base.decode import answer_of, prompt_ids
+from lft.base.decode import Asking, answer_of, prompt_ids
 from lft.errors import MachineError
 
 _AHEAD: Final = 512  # requests that the engine orders itself; what they made is on the disk before the next ones

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from lft.ask.meter import FREE, Limits, Meter, Spent
 from lft.ask.request import Form, Reply, Request, Sampling, Take
-from lft.base.continuous import Asking, answers
-from lft.base.decode import Decoding
+from lft.base.continuous import answers
+from lft.base.decode import Asking, Decoding
 from lft.data.example import Turn
 from lft.data.prompts import prompt_format, prompt_text
 from lft.literal import protected

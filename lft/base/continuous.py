@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from lft.base.decode import (
     Answer,
+    Asking,
     Decoding,
-    Restored,
     answer_of,
     drawn,
     generate,
@@ -33,15 +33,6 @@ from lft.base.decode import (
 from lft.base.load import ensure_pad
 
 _REFILL: Final = 4  # a quarter of the places must be free before prompts are read: reading few is dear
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How prompts are read and answers end; see ``decode.generate``."""
-
-    special: bool = True
-    stop: int | None = None
-    restored: Restored | None = None
 
 
 def answers(
@@ -240,7 +231,7 @@ def _by_batches(
     for start in range(0, len(prompts), width):
         places = range(start, min(start + width, len(prompts)))
         made = generate(
-            model, tokenizer, prompts[start : places.stop], decoding, special=asking.special, stop=asking.stop,
-            restored=asking.restored, seeds=None if seeds is None else seeds[start : places.stop],
+            model, tokenizer, prompts[start : places.stop], decoding, asking,
+            seeds=None if seeds is None else seeds[start : places.stop],
         )  # fmt: skip
         yield from zip(places, made, strict=True)

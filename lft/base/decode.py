@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lft.base.load import ensure_pad
 from lft.base.positions import require_positions
@@ -64,15 +64,31 @@ class Answer:
     finished: bool  # ended with a stop token, not at the limit
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How prompts are read and answers end.
+
+    Args:
+        special: whether the tokenizer adds BOS (false for chat, whose template writes it).
+        stop: a token of the prompt format that ends an answer, beside EOS.
+        restored: undoes what the prompt format did to line breaks.
+    """
+
+    special: bool = True
+    stop: int | None = None
+    restored: Restored | None = None
+
+
+_PLAINLY: Final = Asking()
+
+
 def generate(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
     decoding: Decoding,
+    asking: Asking = _PLAINLY,
     *,
-    special: bool = True,
-    stop: int | None = None,
-    restored: Restored | None = None,
     on_text: OnText | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Answer]:
@@ -83,9 +99,7 @@ def generate(
         tokenizer: its tokenizer.
         prompts: prompts already in the model's format, what the user said in them protected (``lft.literal``).
         decoding: how tokens are chosen; the seed makes it repeatable.
-        special: whether the tokenizer adds BOS (false for chat, whose template writes it).
-        stop: a token of the prompt format that ends an answer, beside EOS.
-        restored: undoes what the prompt format did to line breaks.
+        asking: how prompts are read and answers end.
         on_text: called with text as it is made; for one prompt only.
         seeds: one for each prompt instead of ``decoding.seed``: a row's draws then do not depend on its batch.
 
@@ -95,11 +109,11 @@ def generate(
     import torch
 
     paired = is_paired(model)
-    rows = [prompt_ids(tokenizer, prompt, special, paired) for prompt in prompts]
+    rows = [prompt_ids(tokenizer, prompt, asking.special, paired) for prompt in prompts]
     pad = ensure_pad(tokenizer)
     ids, mask = _padded(rows, pad, paired, model.device)
     require_room(model, ids.shape[1], decoding.max_new_tokens)
-    stops = stop_ids(model, tokenizer, stop)
+    stops = stop_ids(model, tokenizer, asking.stop)
     training = model.training
     model.eval()
     torch.manual_seed(decoding.seed)
@@ -109,12 +123,12 @@ def generate(
             attention_mask=mask,
             pad_token_id=pad,
             eos_token_id=stops,
-            streamer=_streamer(tokenizer, on_text, restored),
+            streamer=_streamer(tokenizer, on_text, asking.restored),
             **(decoding.arguments() if seeds is None else _drawn_by_row(decoding, seeds, model.device)),
         )
     model.train(training)
     given = 1 if paired else ids.shape[1]  # a decoder with an encoder begins with its start token
-    return [answer_of(tokenizer, row[given:].tolist(), stops, restored) for row in made]
+    return [answer_of(tokenizer, row[given:].tolist(), stops, asking.restored) for row in made]
 
 
 def _drawn_by_row(decoding: Decoding, seeds: Sequence[int], device: Any) -> dict[str, Any]:

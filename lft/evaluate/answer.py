@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lft.adapters.load import Adapted, load_adapted, load_tuned
 from lft.base.attach import Find, nowhere
-from lft.base.decode import Answer, Decoding, OnText, generate
+from lft.base.decode import Answer, Asking, Decoding, OnText, generate
 from lft.data.example import Turn
 from lft.data.prompts import PROMPT_FILE, PromptFormat, prompt_text, stop_id
 from lft.errors import InputError
@@ -45,10 +45,8 @@ class Answerer:
 
     def _continued(self, texts: list[str], decoding: Decoding, on_text: OnText | None) -> list[Answer]:
         model, tokenizer = self.adapted.model, self.adapted.tokenizer
-        special, stop = self.form.adds_special_tokens, stop_id(self.form, tokenizer)
-        return generate(
-            model, tokenizer, texts, decoding, special=special, stop=stop, restored=self.form.restored, on_text=on_text
-        )
+        asking = Asking(self.form.adds_special_tokens, stop_id(self.form, tokenizer), self.form.restored)
+        return generate(model, tokenizer, texts, decoding, asking, on_text=on_text)
 
 
 def open_answerer(

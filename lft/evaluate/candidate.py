@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lft.ask.local import Local
 from lft.ask.request import Message, Model
-from lft.base.continuous import Asking
+from lft.base.decode import Asking
 from lft.base.fingerprint import fingerprint, weights_fingerprint
 from lft.base.identity import WEIGHTS, identity
 from lft.base.resolve import named_base, resolve_base

@@ -11,8 +11,7 @@ from lft.adapters.export.opened import Opened
 from lft.adapters.export.peft import export_peft
 from lft.adapters.export.serving import vllm_rank
 from lft.ask.engine import Engine, Lora, open_engine, vllm_version
-from lft.base.continuous import Asking
-from lft.base.decode import stop_ids
+from lft.base.decode import Asking, stop_ids
 from lft.base.device import device_and_dtype
 from lft.base.fingerprint import fingerprint
 from lft.base.load import load_tokenizer

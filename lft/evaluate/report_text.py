@@ -30,22 +30,20 @@ def summary_lines(summary: Summary, published: Sequence[Published] = ()) -> Iter
         yield from _entry("no item", f"{rows:,} rows: {reason}")
     yield ""
     yield f"{'METRIC':<{_NAME}}{'SCORE':>9}  {'95 % INTERVAL':<17}{'FLOOR':>8}{'ITEMS':>8}{'ANSWERS':>9}"
-    for one in summary.metrics:
-        yield from _metric(one)
+    yield from map(_metric, summary.metrics)
+    yield from _notes(summary)
     yield from honesty_lines(summary)
     yield from _left_out(summary)
     yield from _published(published)
 
 
-def _metric(one: MetricSummary) -> Iterator[str]:
+def _metric(one: MetricSummary) -> str:
     floor = "" if one.floor is None else shown(one.floor.score, one.metric)
     whole, ends = one.whole, estimate_range(one.whole, one.metric)
-    yield (
+    return (
         f"{_cut(one.metric.name):<{_NAME}}{shown(whole.score, one.metric):>9}  {ends:<17}{floor:>8}"
         f"{whole.items:>8,}{whole.rows:>9,}"
     )
-    if whole.note:
-        yield f"  {whole.note}"
 
 
 def estimate_range(estimate: Estimate, metric: Metric) -> str:
@@ -63,14 +61,27 @@ def honesty_lines(summary: Summary) -> Iterator[str]:
         yield from _wrapped(f"not known to this lft: {', '.join(summary.unknown)}", "  ")
 
 
+def _notes(summary: Summary) -> Iterator[str]:
+    """What warns of intervals, once for all metrics that it is true of."""
+    groups: dict[str, list[str]] = {}
+    for one in summary.metrics:
+        if one.whole.note:
+            groups.setdefault(one.whole.note, []).append(one.metric.name)
+    for note, names in groups.items():
+        yield from _wrapped(f"{note} ({_whose(names, summary)})", "  ")
+
+
 def _left_out(summary: Summary) -> Iterator[str]:
     groups: dict[tuple[str, int], list[str]] = {}
     for one in summary.metrics:
         for reason in one.left_out:
             groups.setdefault((reason.words, reason.rows), []).append(one.metric.name)
     for (words, rows), names in groups.items():
-        whose = "every metric" if len(names) == len(summary.metrics) else ", ".join(names)
-        yield from _entry("left out", f"{rows:,} of {whose}: {words}")
+        yield from _entry("left out", f"{rows:,} of {_whose(names, summary)}: {words}")
+
+
+def _whose(names: Sequence[str], summary: Summary) -> str:
+    return "every metric" if len(names) == len(summary.metrics) else ", ".join(names)
 
 
 def _published(rows: Sequence[Published]) -> Iterator[str]:

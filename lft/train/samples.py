@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lft.base.decode import Answer, Decoding, generate
+from lft.base.decode import Answer, Asking, Decoding, generate
 from lft.data.example import Turn
 from lft.data.prompts import prompt_text, stop_id
 from lft.train.events import Note, Sample
@@ -70,7 +70,7 @@ def _answers(tuned: Subject, texts: Sequence[str], at_once: int, penalty: float 
     train, form, tokenizer = tuned.inputs.recipe.train, tuned.inputs.form, tuned.inputs.tokenizer
     model = tuned.tuned.model
     decoding = Decoding(max_new_tokens=train.sample_tokens, greedy=True, seed=train.seed, repetition_penalty=penalty)
-    special, stop = form.adds_special_tokens, stop_id(form, tokenizer)
+    asking = Asking(form.adds_special_tokens, stop_id(form, tokenizer), form.restored)
     trained_with, training = model.config._attn_implementation, model.training
     if tuned.inputs.shares_rows:  # the attention of packed rows knows no cache
         model.set_attn_implementation("sdpa")
@@ -78,7 +78,7 @@ def _answers(tuned: Subject, texts: Sequence[str], at_once: int, penalty: float 
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         for start in range(0, len(texts), at_once):
             part = texts[start : start + at_once]
-            made += generate(model, tokenizer, part, decoding, special=special, stop=stop, restored=form.restored)
+            made += generate(model, tokenizer, part, decoding, asking)
     if tuned.inputs.shares_rows:
         model.set_attn_implementation(trained_with)
     model.train(training)

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lft.base.continuous import Asking, _keeps_places, answers
-from lft.base.decode import Answer, Decoding, generate
+from lft.base.continuous import _keeps_places, answers
+from lft.base.decode import Answer, Asking, Decoding, generate
 from lft.errors import RecipeError
 from tests.tiny import FAMILIES, sentences, tiny_model, tiny_pair_model, tiny_pair_tokenizer, tiny_tokenizer
 

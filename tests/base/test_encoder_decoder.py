@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lft.base.decode import Decoding, generate
+from lft.base.decode import Asking, Decoding, generate
 from lft.base.load import is_encoder_decoder, load_model, load_tokenizer
 from lft.base.resolve import BaseRef
 from lft.base.tokens import add_tokens, extend_tokenizer, grow_rows, is_tied
@@ -124,7 +124,7 @@ def written(texts):
 
 def test_answers_end_at_eos_and_line_breaks_are_restored():
     texts = ["the cat runs\nover the tree", "a dog"]
-    first, second = generate(written(texts), TOKENIZER, ["x", "y"], GREEDY, restored=Restored("token"))
+    first, second = generate(written(texts), TOKENIZER, ["x", "y"], GREEDY, Asking(restored=Restored("token")))
     assert [first.text, second.text] == texts
     assert first.finished
     assert second.finished
@@ -139,7 +139,7 @@ def test_a_streamed_answer_is_the_answer(way):
     model = written([text if way == "token" else text.replace("\n", " [NL] ")])
     told = []
     (answer,) = generate(
-        model, TOKENIZER, ["x"], Decoding(60, greedy=True), restored=Restored(way), on_text=told.append
+        model, TOKENIZER, ["x"], Decoding(60, greedy=True), Asking(restored=Restored(way)), on_text=told.append
     )
     assert answer.text == text
     assert "".join(told).strip() == text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lft.base.decode import Decoding, generate, stop_ids
+from lft.base.decode import Asking, Decoding, generate, stop_ids
 from lft.data.example import Example, Turn
 from lft.data.prompts import prompt_format, render, stop_id
 from lft.errors import InputError
@@ -149,7 +149,7 @@ def test_a_stop_token_ends_the_text_and_is_not_part_of_it() -> None:
         0, ids.shape[1] :
     ].tolist()
     place = made.index(made[3])
-    stopped = generate(model, tokenizer, ["the cat"], greedy, stop=made[3])[0]
+    stopped = generate(model, tokenizer, ["the cat"], greedy, Asking(stop=made[3]))[0]
     assert not free.finished
     assert stopped.finished
     assert stopped.tokens == place

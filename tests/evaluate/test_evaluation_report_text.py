@@ -46,6 +46,11 @@ def test_a_score_stands_with_its_interval_floor_and_what_was_left_out():
     assert names[:3] == ["meteor", "length-ratio", "repetition"]
 
 
+def test_a_warning_that_holds_for_every_metric_is_said_once():
+    lines = list(summary_lines(summarised(made_result(items=3), METRICS, draws=10)))
+    assert [line for line in lines if "too few" in line] == ["  too few items: 3 (every metric)"]
+
+
 def test_a_missing_companion_is_said():
     result = made_result()
     bare = replace(result, columns={"meteor": result.columns["meteor"]})

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file
 
 from lft.base.binding import Binding
-from lft.base.decode import Decoding, generate
+from lft.base.decode import Asking, Decoding, generate
 from lft.base.device import Placement
 from lft.base.load import load_model, load_tokenizer
 from lft.base.resolve import resolve_base
@@ -154,7 +154,9 @@ def _save(model: Any, tokenizer: Any, draft: Path) -> None:
 
 def answers(one: Run, prompts: list[str]) -> list[str]:
     texts = [prompt_text(FORM, (Turn("user", prompt),), one.tokenizer) for prompt in prompts]
-    found = generate(one.model, one.tokenizer, texts, Decoding(max_new_tokens=48, greedy=True), restored=FORM.restored)
+    found = generate(
+        one.model, one.tokenizer, texts, Decoding(max_new_tokens=48, greedy=True), Asking(restored=FORM.restored)
+    )
     return [answer.text for answer in found]
 
 
