@@ -57,7 +57,7 @@ def _checked(root: Node | None, problems: Sequence[Problem], at: Origin, terms: 
     reader = _Reader(list(problems))
     plan = reader.plan(root, at, terms) if root is not None or not problems else None
     if reader.problems or plan is None:
-        raise BadRecipe(reader.problems)
+        raise BadRecipe(reader.problems, "plan")
     return plan
 
 

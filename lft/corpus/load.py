@@ -168,7 +168,7 @@ _STAND_IN: Final = {
     "sources": [{"name": "x", "kind": "text", "path": "x", "licence": "x"}],
     "instruct": {"backend": {"kind": "transformers", "model": "x"}},
 }
-BUILD: Final = Closed(Build, _STAND_IN, RULES)
+BUILD: Final = Closed(Build, "build file", _STAND_IN, RULES)
 
 
 def find_build(name_or_path: str | Path) -> Path:

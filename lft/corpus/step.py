@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from lft.files import write_text
 
 STEP_FILE: Final = "step.json"
 SHOWN: Final = 3  # samples of each reason
+SHOWN_LETTERS: Final = 300  # of each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,31 @@ class Counter:
 
     def cut(self, reason: str, id: str, text: str, times: int = 1) -> None:
         """One was removed."""
-        self._counts[reason] = self._counts.get(reason, 0) + times
+        self.add(reason, Cut(times, (Sample(id, text[:SHOWN_LETTERS]),)))
+
+    def add(self, reason: str, cut: Cut) -> None:
+        """So many were removed, and these are among them; the first samples of a reason stay."""
+        self._counts[reason] = self._counts.get(reason, 0) + cut.count
         samples = self._samples.setdefault(reason, [])
-        if len(samples) < SHOWN:
-            samples.append(Sample(id, text[:300]))
+        samples += cut.samples[: SHOWN - len(samples)]
 
     def report(self, step: str, figures: Mapping[str, Any] | None = None, notes: tuple[str, ...] = ()) -> Report:
         """The sum."""
         cut = {reason: Cut(count, tuple(self._samples[reason])) for reason, count in sorted(self._counts.items())}
         kept = self.came - sum(self._counts.values())
         return Report(step, self.came, kept, cut, figures or {}, notes)
+
+
+def merged(step: str, reports: Iterable[Report]) -> Report:
+    """One report of several tasks' or sources' reports."""
+    counter, figures, notes = Counter(), dict[str, Any](), list[str]()
+    for report in reports:
+        counter.came += report.came
+        figures |= report.figures
+        notes += report.notes
+        for reason, cut in report.cut.items():
+            counter.add(reason, cut)
+    return counter.report(step, figures, tuple(notes))
 
 
 def step_digest(asked: Mapping[str, Any], given: str) -> str:

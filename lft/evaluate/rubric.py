@@ -84,6 +84,7 @@ def _can_be_asked(judge: Judge) -> str | None:
 
 RUBRIC: Final = Closed(
     Rubric,
+    "rubric",
     {"name": "x", "version": 1, "about": "x", "dimensions": {"x": "x"}, "single": "x", "pair": "x"},
     (
         Rule(("highest", "lowest"), _scale_rises),
@@ -91,7 +92,9 @@ RUBRIC: Final = Closed(
         Rule(("pair",), _pair_is_whole),
     ),
 )
-JUDGE: Final = Closed(Judge, {"backend": {"kind": "transformers", "model": "x"}}, (Rule(("backend",), _can_be_asked),))
+JUDGE: Final = Closed(
+    Judge, "judge's file", {"backend": {"kind": "transformers", "model": "x"}}, (Rule(("backend",), _can_be_asked),)
+)
 
 
 def load_judge(path: Path) -> tuple[Judge, Rubric]:

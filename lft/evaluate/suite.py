@@ -93,6 +93,7 @@ _STAND_IN: Final = {
 }  # fmt: skip
 SUITE: Final = Closed(
     Suite,
+    "suite",
     _STAND_IN,
     (
         Rule(("kind", "harness", "prompt", "data", "offline"), there_is_something_to_ask),

@@ -83,6 +83,7 @@ _STAND_IN: Final = {
 }
 BASELINES: Final = Closed(
     Baselines,
+    "baselines",
     _STAND_IN,
     (Rule(("baselines",), names_are_unique), Rule(("baselines",), prompts_have_a_place)),
 )

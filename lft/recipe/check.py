@@ -13,7 +13,7 @@ from lft.recipe.schema import Recipe
 from lft.recipe.unsupported import NOT_YET
 
 # The second value stands in for the required keys while the rest of a broken recipe is looked at; nobody sees it.
-RECIPE: Final = Closed(Recipe, {"name": "x", "base": {"model": "x"}, "data": {"train": "x"}}, RULES)
+RECIPE: Final = Closed(Recipe, "recipe", {"name": "x", "base": {"model": "x"}, "data": {"train": "x"}}, RULES)
 
 
 def checked(

@@ -33,9 +33,11 @@ class Rule(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Closed(Generic[M]):
-    """A kind of file: its model, what stands in for required keys while the rest is looked at, and its rules."""
+    """A kind of file: its model, what people call it, what stands in for required keys while the rest is looked at, and
+    its rules."""
 
     model: type[M]
+    kind: str
     stand_in: Mapping[str, Any]
     rules: Sequence[Rule[M]] = ()
 

@@ -44,10 +44,10 @@ def load_closed(path: Path, closed: Closed[M], overrides: Sequence[str] = ()) ->
     """
     layers = layered(path, overrides)
     if layers.root is None:
-        raise BadRecipe(layers.problems)
+        raise BadRecipe(layers.problems, closed.kind)
     found = closed.checked(layers.root, layers.whole)
     if problems := (*layers.problems, *found.problems):
-        raise BadRecipe(problems)
+        raise BadRecipe(problems, closed.kind)
     return found.value
 
 

@@ -42,12 +42,12 @@ class Problem:
 
 
 class BadRecipe(RecipeError):
-    """Everything that is wrong with one recipe, all at once."""
+    """Everything that is wrong with one recipe, or with a file of another ``kind`` that is read as recipes are."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], kind: str = "recipe") -> None:
         self.problems = tuple(sorted(problems, key=_position))
         lines = [str(problem) for problem in self.problems]
-        super().__init__("\n".join(lines if len(lines) == 1 else [f"{len(lines)} problems in the recipe", *lines]))
+        super().__init__("\n".join(lines if len(lines) == 1 else [f"{len(lines)} problems in the {kind}", *lines]))
 
 
 def _position(problem: Problem) -> tuple[bool, str, int, int]:

@@ -39,7 +39,7 @@ def test_a_whole_file_is_read_with_its_defaults(tmp_path: Path) -> None:
 def test_every_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
     text = WHOLE.replace("kind: mallard", "kind: malard").replace("langs", "lang") + "wirte: {test: 0.1}\n"
     found = problems(tmp_path, text)
-    assert found[0].startswith("3 problems")
+    assert found[0] == "3 problems in the build file"
     assert any(":3:30: sources[0].kind" in line and "nearest: 'mallard'" in line for line in found)
     assert any("unknown key 'lang' in sources[0]; nearest: 'langs'" in line for line in found)
     assert any("unknown key 'wirte'; nearest: 'write'" in line for line in found)

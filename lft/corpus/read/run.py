@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from lft.corpus.read.found import SourceFile
 from lft.corpus.read.kinds import has_rows, items_of
 from lft.corpus.read.places import Listed, is_hub, listed, places
 from lft.corpus.schema import Build, Source
-from lft.corpus.step import SHOWN, Counter, Cut, Report, Sample, read_records
+from lft.corpus.step import SHOWN, SHOWN_LETTERS, Counter, Cut, Report, Sample, merged, read_records
 from lft.errors import InputError
 from lft.files import new_file, write_text
 
@@ -40,23 +40,6 @@ def read_sources(build: Build, out: Path, notify: Notify) -> Report:
         reports.append(report)
         notify(f"{source.name}: {report.kept:,} documents of {report.came:,}")
     return merged("read", reports)
-
-
-def merged(step: str, reports: Iterable[Report]) -> Report:
-    """One report of several tasks' or sources' reports; the first samples of each reason stay."""
-    came, counts, samples = 0, dict[str, int](), dict[str, list[Sample]]()
-    figures: dict[str, Any] = {}
-    notes: list[str] = []
-    for report in reports:
-        came += report.came
-        figures |= report.figures
-        notes += report.notes
-        for reason, cut in report.cut.items():
-            counts[reason] = counts.get(reason, 0) + cut.count
-            shown = samples.setdefault(reason, [])
-            shown += cut.samples[: SHOWN - len(shown)]
-    cuts = {reason: Cut(counts[reason], tuple(samples[reason])) for reason in sorted(counts)}
-    return Report(step, came, came - sum(counts.values()), cuts, figures, tuple(notes))
 
 
 def _read_source(source: Source, files: tuple[Listed, ...], build: Build, out: Path, notify: Notify) -> Report:
@@ -147,7 +130,7 @@ def _settle(draw: Draw, shards: list[Path], source: Source, report: Report) -> t
                     figures.add(Document.of(record))
                     stream.write(json.dumps(record, ensure_ascii=False) + "\n")
                 elif len(samples) < SHOWN:
-                    samples.append(Sample(record["id"], record["text"][:300]))
+                    samples.append(Sample(record["id"], record["text"][:SHOWN_LETTERS]))
     over = report.kept - len(chosen)
     if not over:
         return figures, report

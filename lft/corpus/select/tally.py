@@ -7,12 +7,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from lft.corpus.step import SHOWN, Counter, Report, Sample
+from lft.corpus.step import SHOWN, SHOWN_LETTERS, Counter, Cut, Report, Sample
 from lft.files import write_text
-
-_SHOWN_LETTERS: Final = 300
 
 
 class Shown(NamedTuple):
@@ -33,7 +31,7 @@ class Tally:
 
     def cut(self, step: str, reason: str, sample: Shown) -> None:
         """One document was cut."""
-        self._add((step, reason), 1, (sample._replace(text=sample.text[:_SHOWN_LETTERS]),))
+        self._add((step, reason), 1, (sample._replace(text=sample.text[:SHOWN_LETTERS]),))
 
     def add(self, step: str, reason: str, count: int, samples: Iterable[Shown]) -> None:
         """So many were cut, and these are among them."""
@@ -69,10 +67,8 @@ class Tally:
 
     def _count(self, counter: Counter, keys: Iterable[tuple[str, str]]) -> None:
         for key in sorted(keys):
-            samples = [Sample(one.id, one.text) for one in self.shown[key]]
-            for position, sample in enumerate(samples):
-                rest = self.counts[key] - len(samples) + 1
-                counter.cut(key[1], sample.id, sample.text, times=rest if position == 0 else 1)
+            samples = tuple(Sample(one.id, one.text) for one in self.shown[key])
+            counter.add(key[1], Cut(self.counts[key], samples))
 
     def save(self, path: Path) -> None:
         """As a JSON file."""
