@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from lft.ask.schema import Backend
+from lft.corpus.read.places import readable
 from lft.corpus.schema import (
     Build,
     Diversity,
@@ -27,30 +28,35 @@ from lft.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A source of the paper: its rows there, the folder where it is looked for, and where it comes from."""
+    """A source of the paper: its rows there, the folder where it is looked for, and where it comes from.
+
+    ``first`` is a pattern of the files that are taken alone where there are some.
+    """
 
     source: str
     rows: int
     kind: ReaderKind
     folder: str
-    pattern: str
     licence: str
     get: str
+    first: str = ""
 
 
 PARTS: Final = (
-    Part("C4", 10_000, "c4", "c4", "**/*.json*", "ODC-BY-1.0", "hub: allenai/c4 (en), some of its .json.gz files"),
-    Part("Wikipedia", 5_000, "wikipedia", "wikipedia", "**/*.*", "CC-BY-SA-4.0",
-         "hub: wikimedia/wikipedia (20231101.en), or a dump as JSON lines"),
-    Part("StackExchange", 4_380, "stackexchange", "stackexchange", "**/Posts.xml", "CC-BY-SA-4.0",
+    Part("C4", 10_000, "c4", "c4", "ODC-BY-1.0", "hub: allenai/c4 (en), some of its .json.gz files"),
+    Part("Wikipedia", 5_000, "wikipedia", "wikipedia", "CC-BY-SA-4.0",
+         "hub: wikimedia/wikipedia (20231101.en), or a dump through wikiextractor"),
+    Part("StackExchange", 4_380, "stackexchange", "stackexchange", "CC-BY-SA-4.0",
          "the Stack Exchange data dump: SITE/Posts.xml of each of 88 sites"),
-    Part("WikiHow", 2_500, "wikihow", "wikihow", "**/*.*", "CC-BY-NC-SA-3.0", "the WikiHow summarization set (CSV)"),
-    Part("Natural Instructions", 3_684, "natural-instructions", "natural-instructions", "**/*.json", "Apache-2.0",
+    Part("WikiHow", 2_500, "wikihow", "wikihow", "CC-BY-NC-SA-3.0", "the WikiHow summarization set (CSV)"),
+    Part("Natural Instructions", 3_684, "natural-instructions", "natural-instructions", "Apache-2.0",
          "github: allenai/natural-instructions, tasks/*.json with long outputs"),
-    Part("BigBench", 600, "bigbench", "bigbench", "**/*.json", "Apache-2.0",
+    Part("BigBench", 600, "bigbench", "bigbench", "Apache-2.0",
          "github: google/BIG-bench, a task over short stories"),
-    Part("BEA-GEC", 1_203, "bea-gec", "bea-gec", "**/*.*", "BEA-2019", "BEA-2019 shared task: essays (.m2, .json)"),
-    Part("Enron", 372, "email", "enron", "**/*", "public record", "the Enron e-mail set (maildir)"),
+    # the essays stand in the .json files whole, in the .m2 files sentence by sentence
+    Part("BEA-GEC", 1_203, "bea-gec", "bea-gec", "BEA-2019", "BEA-2019 shared task: the essays (json/ or m2/)",
+         first="**/*.json*"),
+    Part("Enron", 372, "email", "enron", "public record", "the Enron e-mail set (maildir)"),
 )  # fmt: skip
 # The paper's splits: 23,652 / 2,042 / 2,045 rows.
 _WRITE: Final = Write(validation=0.0736, test=0.0737)
@@ -76,7 +82,7 @@ def parts_in(folder: Path) -> tuple[Row, ...]:
     Raises:
         InputError: none does.
     """
-    found = tuple(Row(part, any(_files(folder / part.folder))) for part in PARTS)
+    found = tuple(Row(part, _is_there(folder / part.folder, part.kind)) for part in PARTS)
     if not any(row.there for row in found):
         raise InputError(
             "none of the paper's sources lies here",
@@ -86,8 +92,10 @@ def parts_in(folder: Path) -> tuple[Row, ...]:
     return found
 
 
-def _files(folder: Path) -> list[Path]:
-    return [folder] if folder.is_dir() and any(folder.iterdir()) else []
+def _is_there(folder: Path, kind: ReaderKind) -> bool:
+    """Whether a folder holds a file that its kind reads."""
+    names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return any(readable(kind, [name]) for name in names)
 
 
 def longform_build(folder: Path, backend: Backend, name: str = "longform") -> Build:
@@ -110,10 +118,11 @@ def longform_build(folder: Path, backend: Backend, name: str = "longform") -> Bu
 
 
 def _source(part: Part, folder: Path) -> Source:
+    place = folder / part.folder
     return Source(
         name=part.source,
         kind=part.kind,
-        path=str(folder / part.folder / part.pattern),
+        path=str(place / part.first if part.first and any(place.glob(part.first)) else place),
         licence=part.licence,
         per_subset=50 if part.kind == "stackexchange" else None,
     )

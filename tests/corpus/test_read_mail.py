@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lft.corpus.language import detected
 from lft.corpus.read.mail import own_words
 from tests.corpus.reading import read, written
 
@@ -17,6 +18,14 @@ HTML = (
     "From: c@example.org\nSubject: Plan\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n\n"
     "<html><body><p>Dear all,</p><p>we meet <b>today</b>.</p></body></html>\n"
 )
+
+
+@pytest.mark.parametrize(("lang", "style"), [("en", "template"), ("de", "template"), ("ru", "template"), ("it", None)])
+def test_a_message_is_asked_for_in_its_language_or_by_a_model(tmp_path: Path, lang: str, style: str | None) -> None:
+    one = read("email", written(tmp_path, {"1.": PLAIN}), langs=(lang,)).only
+    assert one.style == style
+    assert style is None or detected(one.question.replace("Grüße", ""))[0] == lang
+    assert bool(one.question) == (style is not None)
 
 
 def test_messages_of_a_maildir_are_read_without_quotation_and_signature(tmp_path: Path) -> None:

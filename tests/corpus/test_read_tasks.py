@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lft.corpus.language import detected
 from lft.corpus.read.gec import Edit, apply_edits
 from lft.corpus.read.wikihow import TEMPLATES, question_of
 from tests.corpus.reading import read, written
@@ -111,6 +112,36 @@ def test_a_title_becomes_a_task_in_a_sentence(title: str, steps: int, said: str)
 
 def test_a_title_in_another_language_is_asked_as_it_stands() -> None:
     assert question_of("Einen Kuchen backen", 3, "de") == "Einen Kuchen backen"
+
+
+def test_each_language_of_a_source_is_asked_in_its_own_words(tmp_path: Path) -> None:
+    rows = {"en": "How to Bake a Cake", "de": "Einen Kuchen backen"}
+    essay = {"id": "1", "text": "x bad y", "edits": [[0, [[2, 5, "good"]]]]}
+    m2 = "S a bad\nA 1 2|||R|||good|||REQUIRED|||-NONE-|||0\n"
+    for lang, title in rows.items():
+        how = {"title": title, "steps": ["one", "two"]}
+        written(tmp_path, {f"{lang}/h.jsonl": json.dumps(how), f"{lang}/e.json": json.dumps(essay), f"{lang}/e.m2": m2})
+    both = {"langs": ("en", "de")}
+    how_to = {one.lang: one.question for one in read("wikihow", tmp_path / "{lang}" / "h.jsonl", **both).documents}
+    assert how_to["de"] == "Einen Kuchen backen"
+    assert "bake a Cake" in how_to["en"]
+    for name in ("e.json", "e.m2"):
+        asked = {one.lang: one.question for one in read("bea-gec", tmp_path / "{lang}" / name, **both).documents}
+        assert detected(asked["de"])[0] == "de"
+        assert detected(asked["en"])[0] == "en"
+    assert read("bea-gec", tmp_path / "en" / "e.m2", langs=("it",)).cut == {
+        "there is no wording in it that asks for corrections": 1
+    }
+
+
+@pytest.mark.parametrize("kind", ["bea-gec", "wikihow", "c4", "scitldr", "wikipedia"])
+def test_a_file_that_a_kind_does_not_read_is_no_document(tmp_path: Path, kind: str) -> None:
+    written(tmp_path, {"licence.txt": "You may use this data for research, and for nothing else."})
+    reading = read(kind, f"{tmp_path}/**/*.*")
+    if kind == "wikipedia":
+        assert len(reading.documents) == 1, "an article a line"
+    else:
+        assert reading.cut == {f"a file that kind {kind} does not read, by its name": 1}
 
 
 def test_a_csv_with_a_row_for_each_step_is_put_together(tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ def test_a_dump_of_wikiextractor_is_read_and_a_torn_article_counted(tmp_path: Pa
     assert reading.cut == {"no paragraph in the article": 1, "an article has no end": 1}
 
 
+@pytest.mark.parametrize("first", ["<mediawiki xmlns='x'>", "<?xml version='1.0'?>\n<mediawiki>"])
+def test_a_dump_with_markup_is_named_as_what_it_is(tmp_path: Path, first: str) -> None:
+    text = f"{first}\n<page>\n<title>Ulm</title>\n<text>[[Ulm]] is a city on the river of Danube.</text></page>"
+    reading = read("wikipedia", written(tmp_path, {"dump.xml": text}) / "dump.xml")
+    assert reading.documents == []
+    assert reading.cut == {"XML with markup: its text is read after wikiextractor --json has made it": 1}
+
+
 def test_real_articles_begin_without_residue(shared_data, tmp_path: Path) -> None:
     rows = (shared_data / "corpus" / "wiki_demo.en.jsonl").read_text(encoding="utf-8").splitlines()
     written(tmp_path, {"wiki.txt": "\n".join(json.loads(row)["text"].replace("\n", " ") for row in rows)})

@@ -66,6 +66,8 @@ def test_leak_is_the_share_of_what_is_copied() -> None:
         (pair(" "), "empty"),
         (pair("Respond in 9 words.", length_clause="Respond in 9 words."), "empty"),
         (pair("Plant the bulb in autumn and water it well. " * 30, style="human"), None),
+        (pair("Correct this: Plant the bulb in autumn and water it well. " * 30, style="template"), None),
+        (pair(" ", style="template"), "empty"),
     ],
 )
 def test_pairs_that_break_a_rule_are_cut_with_its_words(one: Pair, reason: str | None) -> None:

@@ -65,8 +65,8 @@ class SourceFile:
 
 
 FileReader = Callable[[SourceFile, Source], Iterator[Item]]
-RowReader = Callable[[dict[str, Any], str, Source], Iterator[Item]]
-"""(a row, its place, the source) to what is in it."""
+RowReader = Callable[[dict[str, Any], str, Source, str], Iterator[Item]]
+"""(a row, its place, the source, the language of its file) to what is in it."""
 
 
 def chance(key: str, salt: str) -> float:

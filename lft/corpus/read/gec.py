@@ -15,13 +15,31 @@ from lft.corpus.read.found import Dropped, Found, Item, SourceFile, as_text, cha
 from lft.corpus.read.rows import Row
 from lft.corpus.schema import Source
 
-TEMPLATES: Final = (
-    "Correct the mistakes in this text.\n\n{text}",
-    "{text}\n\nRewrite the text above without its errors of grammar, spelling and punctuation.",
-    "I am learning English. Please fix what is wrong in my text and change nothing else:\n\n{text}",
-    "{text}\n\nWhat would this read like in correct English?",
-    "Proofread the following and give me the corrected version.\n\n{text}",
-)
+TEMPLATES: Final = {
+    "en": (
+        "Correct the mistakes in this text.\n\n{text}",
+        "{text}\n\nRewrite the text above without its errors of grammar, spelling and punctuation.",
+        "I am learning English. Please fix what is wrong in my text and change nothing else:\n\n{text}",
+        "{text}\n\nWhat would this read like in correct English?",
+        "Proofread the following and give me the corrected version.\n\n{text}",
+    ),
+    "de": (
+        "Korrigiere die Fehler in diesem Text.\n\n{text}",
+        "{text}\n\nSchreibe den Text oben ohne seine Fehler in Grammatik, Rechtschreibung und Zeichensetzung.",
+    ),
+    "es": (
+        "Corrige los errores de este texto.\n\n{text}",
+        "{text}\n\nReescribe el texto anterior sin sus errores de gramática, ortografía y puntuación.",
+    ),
+    "fr": (
+        "Corrige les fautes de ce texte.\n\n{text}",
+        "{text}\n\nRéécris le texte ci-dessus sans ses fautes de grammaire, d'orthographe et de ponctuation.",
+    ),
+    "ru": (
+        "Исправь ошибки в этом тексте.\n\n{text}",
+        "{text}\n\nПерепиши текст выше без грамматических, орфографических и пунктуационных ошибок.",
+    ),
+}
 _BEFORE_MARK: Final = re.compile(r" +(?=[.,;:!?%)\]]|n't\b|'(?:s|re|ve|ll|d|m)\b)")
 _AFTER_BRACKET: Final = re.compile(r"(?<=[(\[]) +")
 
@@ -35,7 +53,7 @@ class Edit:
     text: str
 
 
-def gec_row(row: Row, place: str, _source: Source) -> Iterator[Item]:
+def gec_row(row: Row, place: str, _source: Source, lang: str) -> Iterator[Item]:
     """An essay of W&I or LOCNESS: text, and edits [[annotator, [[start, end, correction], …]], …]; the first counts."""
     essay = as_text(row.get("text"))
     edits = _edits(row.get("edits"))
@@ -46,7 +64,8 @@ def gec_row(row: Row, place: str, _source: Source) -> Iterator[Item]:
     if corrected is None:
         yield Dropped("its edits overlap or are outside the text", place, essay)
         return
-    yield _item(essay, corrected, f"#{as_text(row.get('id'))}" if row.get("id") else place, as_text(row.get("cefr")))
+    place = f"#{as_text(row.get('id'))}" if row.get("id") else place
+    yield _item(essay, corrected, place, as_text(row.get("cefr")), lang)
 
 
 def read_m2(file: SourceFile, _source: Source) -> Iterator[Item]:
@@ -59,10 +78,10 @@ def read_m2(file: SourceFile, _source: Source) -> Iterator[Item]:
                 block.append(line.rstrip("\r\n"))
             elif block:
                 number += 1
-                yield _sentence(block, f"#{number}")
+                yield _sentence(block, f"#{number}", file.lang)
                 block = []
     if block:
-        yield _sentence(block, f"#{number + 1}")
+        yield _sentence(block, f"#{number + 1}", file.lang)
 
 
 def apply_edits(text: str, edits: Sequence[Edit]) -> str | None:
@@ -103,7 +122,7 @@ def _edits(value: object) -> list[Edit] | None:
         return None
 
 
-def _sentence(block: Sequence[str], place: str) -> Item:
+def _sentence(block: Sequence[str], place: str, lang: str) -> Item:
     if not block[0].startswith("S "):
         return Dropped("a block does not begin with a sentence", place, block[0])
     tokens = block[0][2:].split()
@@ -118,7 +137,7 @@ def _sentence(block: Sequence[str], place: str) -> Item:
             return Dropped("its edits overlap or are outside the text", place, block[0])
         last = edit.start
         corrected[edit.start : edit.end] = edit.text.split()
-    return _item(_detokenised(tokens), _detokenised(corrected), place, "")
+    return _item(_detokenised(tokens), _detokenised(corrected), place, "", lang)
 
 
 def _m2_edit(line: str) -> Edit | None:
@@ -134,9 +153,12 @@ def _detokenised(tokens: Sequence[str]) -> str:
     return _AFTER_BRACKET.sub("", _BEFORE_MARK.sub("", " ".join(tokens)))
 
 
-def _item(essay: str, corrected: str, place: str, level: str) -> Item:
+def _item(essay: str, corrected: str, place: str, level: str, lang: str) -> Item:
     if essay.split() == corrected.split():
         return Dropped("nothing to correct", place, essay)
-    template = TEMPLATES[int(chance(essay, "gec") * len(TEMPLATES))]
+    templates = TEMPLATES.get(lang)
+    if templates is None:
+        return Dropped(f"there is no wording in {lang} that asks for corrections", place, essay)
+    template = templates[int(chance(essay, "gec") * len(templates))]
     question = template.replace("{text}", essay.strip())
     return Found(corrected, place, question=question, subset=level, style="template")

@@ -31,6 +31,7 @@ _FILES: Final[dict[str, FileReader]] = {
     "natural-instructions": read_natural_instructions,
     "bigbench": read_bigbench,
     "email": read_email,
+    "wikipedia": read_dump,
 }
 _ROWS: Final[dict[str, RowReader]] = {
     "jsonl": column_row,
@@ -68,18 +69,18 @@ def items_of(file: SourceFile, source: Source) -> Iterator[Item]:
         yield Dropped("the file cannot be read", text=f"{type(error).__name__}: {error}")
 
 
-def row_items(found: Rows, source: Source, where: str) -> Iterator[Item]:
-    """What is in rows. Raises InputError where the first one lacks a column that is read."""
+def row_items(found: Rows, source: Source, where: str, lang: str) -> Iterator[Item]:
+    """What is in rows of a language. Raises InputError where the first one lacks a column that is read."""
     checked = _checked(found, source, where)
     if source.kind == "wikihow":
-        yield from wikihow_rows(checked, source)
+        yield from wikihow_rows(checked, source, lang)
         return
     reader = _ROWS[source.kind]
     for one in checked:
         if isinstance(one, Dropped):
             yield one
         else:
-            yield from reader(one[1], one[0], source)
+            yield from reader(one[1], one[0], source, lang)
 
 
 def has_rows(path: str, source: Source) -> bool:
@@ -89,8 +90,10 @@ def has_rows(path: str, source: Source) -> bool:
 
 def _items(file: SourceFile, source: Source) -> Iterator[Item]:
     if has_rows(file.path, source) or source.kind in ("jsonl", "csv", "parquet"):
-        return row_items(rows(file), source, file.path)
-    reader = _BY_SUFFIX.get((source.kind, _suffix(file.path))) or _FILES.get(source.kind, read_dump)
+        return row_items(rows(file), source, file.path, file.lang)
+    reader = _BY_SUFFIX.get((source.kind, _suffix(file.path))) or _FILES.get(source.kind)
+    if reader is None:
+        return iter([Dropped(f"a file that kind {source.kind} does not read, by its name")])
     return reader(file, source)
 
 

@@ -18,13 +18,31 @@ from lft.corpus.read.found import Dropped, Found, Item, SourceFile, chance
 from lft.corpus.read.markup import html_text
 from lft.corpus.schema import Source
 
-TEMPLATES: Final = (
-    "Write an e-mail with the subject “{subject}”.",
-    "Draft a message about: {subject}",
-    "I have to send somebody an e-mail. The subject is “{subject}”. Please write it for me.",
-    "Compose the e-mail that belongs under this subject line: {subject}",
-    "Help me write to a colleague. Subject: {subject}",
-)
+TEMPLATES: Final = {
+    "en": (
+        "Write an e-mail with the subject “{subject}”.",
+        "Draft a message about: {subject}",
+        "I have to send somebody an e-mail. The subject is “{subject}”. Please write it for me.",
+        "Compose the e-mail that belongs under this subject line: {subject}",
+        "Help me write to a colleague. Subject: {subject}",
+    ),
+    "de": (
+        "Schreibe eine E-Mail mit dem Betreff „{subject}“.",
+        "Ich muss jemandem schreiben. Verfasse bitte die Nachricht zu diesem Betreff: {subject}",
+    ),
+    "es": (
+        "Escribe un correo electrónico con el asunto «{subject}».",
+        "Tengo que escribir a alguien. Redacta, por favor, el mensaje para este asunto: {subject}",
+    ),
+    "fr": (
+        "Écris un courriel dont l'objet est « {subject} ».",
+        "Je dois écrire à quelqu'un. Rédige, s'il te plaît, le message qui correspond à cet objet : {subject}",
+    ),
+    "ru": (
+        "Напиши электронное письмо с темой «{subject}».",
+        "Мне нужно кому-то написать. Составь, пожалуйста, письмо с такой темой: {subject}",
+    ),
+}  # in any other language a model writes the instruction
 _REPLY: Final = re.compile(r"^\s*(?:(?:re|aw|fw|fwd|wg|rv|tr|ha|на)\s*(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
 # what mail programs put above the message that is answered, in five languages
 _QUOTED_FROM_HERE: Final = re.compile(
@@ -44,22 +62,22 @@ _SURROUNDED: Final = 2  # lines over which an attribution may be broken
 
 
 def read_email(file: SourceFile, _source: Source) -> Iterator[Item]:
-    """The messages of a file."""
+    """The messages of a file, each with a request for it in its language, around its subject."""
     with file.binary() as stream:
         lines = iter(stream)
         first = next(lines, b"")
         if not _MBOX_FROM.match(first):
-            yield _message(first + b"".join(lines), "")
+            yield _message(first + b"".join(lines), "", file.lang)
             return
         number = 1
         message: list[bytes] = []
         for line in lines:
             if _MBOX_FROM.match(line) and (not message or not message[-1].strip()):
-                yield _message(b"".join(message), f"#{number}")
+                yield _message(b"".join(message), f"#{number}", file.lang)
                 number, message = number + 1, []
             else:
                 message.append(line)
-        yield _message(b"".join(message), f"#{number}")
+        yield _message(b"".join(message), f"#{number}", file.lang)
 
 
 def own_words(body: str) -> str:
@@ -87,7 +105,7 @@ def _drop_attribution(kept: list[str]) -> None:
             return
 
 
-def _message(raw: bytes, place: str) -> Item:
+def _message(raw: bytes, place: str, lang: str) -> Item:
     try:
         message = email.message_from_bytes(raw, policy=email.policy.default)
         body, subject = _body(message), clean_line(str(message["subject"] or ""))
@@ -98,10 +116,11 @@ def _message(raw: bytes, place: str) -> Item:
     text = own_words(body)
     if not text:
         return Dropped("nothing in the message is its author's own", place, body)
-    title = _REPLY.sub("", subject)
-    template = TEMPLATES[int(chance(subject + text, "email") * len(TEMPLATES))]
-    question = template.replace("{subject}", title) if title else ""
-    return Found(text, place, title=title, question=question, style="template" if title else None)
+    title, templates = _REPLY.sub("", subject), TEMPLATES.get(lang)
+    if not title or templates is None:
+        return Found(text, place, title=title)
+    template = templates[int(chance(subject + text, "email") * len(templates))]
+    return Found(text, place, title=title, question=template.replace("{subject}", title), style="template")
 
 
 def _body(message: EmailMessage) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -81,9 +81,8 @@ def _of_language(source: Source, lang: str) -> Listed:
     found: list[str] = folder.list_files(glob_pattern=pattern) if pattern else _beneath(folder)
     if not found:
         raise _missing(source, path)
-    visible = [name for name in found if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
     # who writes a pattern or one file has chosen; from a folder the kind takes what it reads
-    fits = visible if pattern else [name for name in visible if _reads(source.kind, name)]
+    fits = [name for name in found if not _hidden(name)] if pattern else readable(source.kind, found)
     if not fits:
         raise InputError(
             f"sources: {source.name}: none of its {len(found)} files is one that kind {source.kind} reads "
@@ -139,6 +138,15 @@ def _beneath(folder: Any) -> list[str]:
 
 def _listable(name: str) -> bool:
     return name == name.strip() and name.isprintable()
+
+
+def readable(kind: str, names: Iterable[str]) -> list[str]:
+    """The files of a folder that a kind of source reads, by their names."""
+    return [name for name in names if not _hidden(name) and _reads(kind, name)]
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def _reads(kind: str, name: str) -> bool:

@@ -31,7 +31,7 @@ def rows(file: SourceFile) -> Iterator[tuple[str, Row] | Dropped]:
     return _json_list(file) if name.endswith(".json") and _is_list(file) else _json_lines(file)
 
 
-def column_row(row: Row, place: str, source: Source) -> Iterator[Item]:
+def column_row(row: Row, place: str, source: Source, _lang: str) -> Iterator[Item]:
     """A row whose columns the build file names."""
     columns = {name: name for name in _BY_DEFAULT} | source.columns
     value = {name: row.get(column) for name, column in columns.items()}

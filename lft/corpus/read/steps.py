@@ -94,7 +94,7 @@ class HubReader(PipelineStep):  # type: ignore[misc]
         reader = HuggingFaceDatasetReader(self.repo, self.options, streaming=True, adapter=_whole_row)
         with hub_errors(self.repo, self.source.revision):
             rows = (("", one.metadata["row"]) for one in reader.run(None, rank, world_size))
-            items = row_items(rows, self.source, self.repo)
+            items = row_items(rows, self.source, self.repo, self.lang)
             yield from documents(items, self.repo, self.lang, self.source, self.counter)
 
 

@@ -58,7 +58,7 @@ class _Article:
     steps: list[_Step] = field(default_factory=list)
 
 
-def wikihow_row(row: Row, place: str, source: Source) -> Iterator[Item]:
+def wikihow_row(row: Row, place: str, _source: Source, lang: str) -> Iterator[Item]:
     """An article that is one row: title and steps (a list of texts or of objects, or lines), maybe an introduction."""
     article = _Article(
         as_text(row.get("title")),
@@ -67,10 +67,10 @@ def wikihow_row(row: Row, place: str, source: Source) -> Iterator[Item]:
         url=_first(row, "url", "link"),
         steps=list(_steps(row.get("steps", row.get("headline")))),
     )
-    yield _item(article, source)
+    yield _item(article, lang)
 
 
-def wikihow_rows(rows: Iterator[tuple[str, Row] | Dropped], source: Source) -> Iterator[Item]:
+def wikihow_rows(rows: Iterator[tuple[str, Row] | Dropped], source: Source, lang: str) -> Iterator[Item]:
     """The articles of a file; one with a row for each step (wikihowSep.csv) is put together again."""
     article: _Article | None = None
     for found in rows:
@@ -79,16 +79,16 @@ def wikihow_rows(rows: Iterator[tuple[str, Row] | Dropped], source: Source) -> I
             continue
         place, row = found
         if "sectionLabel" not in row:
-            yield from wikihow_row(row, place, source)
+            yield from wikihow_row(row, place, source, lang)
             continue
         title = as_text(row.get("title"))
         if article is None or article.title != title:
             if article:
-                yield _item(article, source)
+                yield _item(article, lang)
             article = _Article(title, place, introduction=as_text(row.get("overview")))
         article.steps.append(_Step(as_text(row.get("headline")).strip(), as_text(row.get("text")).strip()))
     if article:
-        yield _item(article, source)
+        yield _item(article, lang)
 
 
 def question_of(title: str, steps: int, lang: str) -> str:
@@ -103,7 +103,7 @@ def question_of(title: str, steps: int, lang: str) -> str:
     return template.format(task=task, steps="1 step" if steps == 1 else f"{steps} steps")
 
 
-def _item(article: _Article, source: Source) -> Item:
+def _item(article: _Article, lang: str) -> Item:
     title = _GLUED_NUMBER.sub("", article.title.strip())
     steps = [step for step in article.steps if step.summary or step.description]
     if not title or not steps:
@@ -112,7 +112,6 @@ def _item(article: _Article, source: Source) -> Item:
     lines = [f"{number}. {step.text(detail)}" for number, step in enumerate(steps, 1)]  # type: ignore[arg-type]
     if article.introduction.strip() and chance(title, "introduction") < WITH_INTRODUCTION:
         lines.insert(0, article.introduction.strip())
-    lang = source.langs[0]
     return Found(
         text="\n".join(lines),
         place=article.place,

@@ -45,7 +45,7 @@ _SPACES: Final = re.compile(r"[ \t]{2,}")
 _SENTENCE_ENDS: Final = re.compile(r"(?<!\b[A-ZÄÖÜА-Я]\.)(?<=[.!?])[ \u00a0]+(?=[\"“„«(]?[A-ZÀ-ÞА-ЯЁ0-9])")
 
 
-def wikipedia_row(row: dict[str, Any], place: str, _source: Source) -> Iterator[Item]:
+def wikipedia_row(row: dict[str, Any], place: str, _source: Source, _lang: str) -> Iterator[Item]:
     """An article with text, title and url (the hub's wikimedia/wikipedia, or wikiextractor's JSON)."""
     title = as_text(row.get("title"))
     yield _beginning(as_text(row.get("text")), place, title, as_text(row.get("url")))
@@ -54,9 +54,11 @@ def wikipedia_row(row: dict[str, Any], place: str, _source: Source) -> Iterator[
 def read_dump(file: SourceFile, _source: Source) -> Iterator[Item]:
     """Articles of a text dump: wikiextractor's ``<doc …>`` blocks, or one article a line."""
     with file.lines() as stream:
-        first = next((line for line in stream if line.strip()), "")
-    reader = _doc_blocks if first.lstrip().startswith("<doc") else _article_lines
-    yield from reader(file)
+        first = next((line.lstrip() for line in stream if line.strip()), "")
+    if first.startswith(("<mediawiki", "<?xml")):
+        yield Dropped("XML with markup: its text is read after wikiextractor --json has made it", text=first)
+        return
+    yield from _doc_blocks(file) if first.startswith("<doc") else _article_lines(file)
 
 
 def without_residue(text: str) -> str:

@@ -27,13 +27,17 @@ def leak(instruction: str, answer: str) -> float:
 
 
 def broken_rule(pair: Pair, wanted: Screen) -> str | None:
-    """Why a pair is cut, or None. The clause on length is not part of what may be too long or copied."""
+    """Why a pair is cut, or None. The clause on length is not part of what may be too long or copied.
+
+    Nor is what a person asked or gave: a template holds an essay that is to be corrected, or a subject that the answer
+    repeats.
+    """
     instruction = bare(pair)
     count = len(instruction.split())
-    if pair.style == "human":
-        return None if instruction.strip() else "the instruction is empty"
     if count == 0:
         return "the instruction is empty"
+    if pair.style in ("human", "template"):
+        return None
     if count > wanted.max_instruction_words:
         return f"the instruction has more than {wanted.max_instruction_words} words"
     if count >= GRAM and leak(instruction, pair.output) > wanted.max_leak:
