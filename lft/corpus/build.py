@@ -28,9 +28,9 @@ from lft.corpus.load import Asked
 from lft.corpus.schema import Build
 from lft.corpus.screen.run import Models, screen
 from lft.corpus.select.contamination import Suites
-from lft.corpus.step import Report, done, finish, read_records, step_digest
-from lft.errors import InputError
-from lft.files import new_folder
+from lft.corpus.step import OPEN, STEP_FILE, Report, done, finish, read_records, step_digest
+from lft.errors import InputError, LftError
+from lft.files import new_folder, sha256
 
 Notify = Callable[[str], None]
 Step = Literal["read", "select", "instruct", "beyond", "screen", "write"]
@@ -83,18 +83,31 @@ def run_build(build: Build, tools: Tools, until: Step = "write") -> list[Report]
     for step in STEPS[: STEPS.index(until) + 1]:
         digest = step_digest({**asked_of(build, step), **_suites_of(build, step, tools.suites)}, digest)
         folder = folder_of(root, step)
-        report = done(folder, digest)
-        if report is not None:
-            tools.notify(f"{step}: done before ({report.kept:,} of {report.came:,})")
-        else:
-            report = _do(build, step, root, digest, tools, reports)
-            tools.notify(f"{step}: {report.kept:,} of {report.came:,}")
+        report = _had(build, step, root, digest, tools, reports)
         reports.append(report)
+        digest = sha256(folder / STEP_FILE)  # of a step that was done anew those after it are done anew
         if not report.kept:
             raise InputError(
                 f"nothing is left after the step {step}", where=str(folder), fix=f"see why: lft corpus show {root}"
             )
     return reports
+
+
+def _had(build: Build, step: Step, root: Path, digest: str, tools: Tools, before: Sequence[Report]) -> Report:
+    """The report of a step: done before, done now, or done again for the requests that had failed."""
+    known = done(folder_of(root, step), digest)
+    if known is not None and not known.figures.get(OPEN):
+        tools.notify(f"{step}: done before ({known.kept:,} of {known.came:,})")
+        return known
+    try:
+        report = _do(build, step, root, digest, tools, before)
+    except LftError as error:
+        if known is None:
+            raise
+        tools.notify(f"{step}: done before; {known.figures[OPEN]:,} requests cannot be asked again now: {error}")
+        return known
+    tools.notify(f"{step}: {report.kept:,} of {report.came:,}")
+    return report
 
 
 def _do(build: Build, step: Step, root: Path, digest: str, tools: Tools, before: Sequence[Report]) -> Report:
@@ -222,7 +235,7 @@ def reckon(build: Build, tools: Tools) -> Estimate:
 
 def reports_in(root: Path) -> list[Report]:
     """The reports of the steps that are done, whatever their settings were. Raises InputError where none is."""
-    from lft.corpus.step import STEP_FILE, saved_report
+    from lft.corpus.step import saved_report
 
     found = [saved_report(folder_of(root, step)) for step in STEPS if (folder_of(root, step) / STEP_FILE).is_file()]
     if not found:

@@ -188,5 +188,5 @@ def payload(request: Request) -> dict[str, Any]:
 
 def _outcome(answer: dict[str, Any]) -> Reply | Failure:
     if "reason" in answer:
-        return Failure(answer["reason"])
+        return Failure(answer["reason"], lasting=True)  # no other job is started for it
     return Reply(answer["text"], answer["finish"], answer["tokens_in"], answer["tokens_out"], 0.0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from lft.errors import InputError
 from lft.files import write_text
 
 STEP_FILE: Final = "step.json"
+OPEN: Final = "requests to be asked again"  # a figure of a report: those that failed, and may not another time
 SHOWN: Final = 3  # samples of each reason
 SHOWN_LETTERS: Final = 300  # of each of them
 
@@ -88,11 +90,27 @@ class Counter:
         samples = self._samples.setdefault(reason, [])
         samples += cut.samples[: SHOWN - len(samples)]
 
+    @property
+    def removed(self) -> int:
+        """All that was cut."""
+        return sum(self._counts.values())
+
     def report(self, step: str, figures: Mapping[str, Any] | None = None, notes: tuple[str, ...] = ()) -> Report:
         """The sum."""
         cut = {reason: Cut(count, tuple(self._samples[reason])) for reason, count in sorted(self._counts.items())}
-        kept = self.came - sum(self._counts.values())
-        return Report(step, self.came, kept, cut, figures or {}, notes)
+        return Report(step, self.came, self.came - self.removed, cut, figures or {}, notes)
+
+
+def kind_of(failure: str) -> str:
+    """What failures of requests have in common, so that they are counted together."""
+    return failure.partition(" (")[0]
+
+
+def open_notes(count: int) -> tuple[str, ...]:
+    """What is said of requests that failed, and may not another time."""
+    one = "1 request" if count == 1 else f"{count:,} requests"
+    said = f"{one} failed after every try; the next run of the same command asks again, before it goes on"
+    return (said,) if count else ()
 
 
 def merged(step: str, reports: Iterable[Report]) -> Report:
@@ -134,8 +152,9 @@ def _saved(folder: Path) -> tuple[str, Report]:
 
 
 def finish(folder: Path, digest: str, report: Report) -> None:
-    """Note in a step's (draft) folder what it was and what it did."""
-    write_text(folder / STEP_FILE, json.dumps({"digest": digest, "report": report.to_json()}, ensure_ascii=False))
+    """Note in a step's (draft) folder what it was and what it did, so that no two times leave the same file."""
+    noted = {"digest": digest, "made": secrets.token_hex(8), "report": report.to_json()}
+    write_text(folder / STEP_FILE, json.dumps(noted, ensure_ascii=False))
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,10 @@
 """A build from end to end: what was done is not done again, and whatever ends it leaves what was done."""
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,37 @@ def test_a_step_that_fails_leaves_those_before_it_and_every_answer(build: Build)
     model = Rule(instruction)
     run_build(build, tools(model))
     assert 0 < len(model.asked) < len(PLACES)
+
+
+def test_requests_that_failed_are_asked_again_by_the_next_run_and_all_that_follows_is_made_anew(build: Build) -> None:
+    down = Rule(lambda prompt: None if "bridge" in prompt else instruction(prompt))
+    run_build(build, tools(down))
+    assert len(rows(build)) == len(PLACES) - 1
+    said: list[str] = []
+
+    def gone(prompt: str) -> str:
+        raise InputError("the endpoint is gone")
+
+    before = rows(build)
+    run_build(build, replace(tools(Rule(gone)), notify=said.append))
+    assert any("cannot be asked again now" in line and "the endpoint is gone" in line for line in said)
+    assert rows(build) == before
+    up = Rule(instruction)
+    run_build(build, tools(up))
+    assert len(up.asked) == 1
+    assert len(rows(build)) == len(PLACES)
+    run_build(build, replace(tools(up), notify=said.append))
+    assert len(up.asked) == 1
+    assert said[-1].startswith("write: done before")
+
+
+def test_a_step_whose_folder_was_removed_is_made_anew_with_all_that_follows(build: Build) -> None:
+    run_build(build, tools(Rule(instruction)))
+    shutil.rmtree(folder_of(root_of(build), "instruct"))
+    (root_of(build) / "ledger.jsonl").unlink()
+    run_build(build, tools(Rule(lambda prompt: f"{instruction(prompt)[:-1]} today.")), "instruct")
+    run_build(build, tools(Rule(lambda _: pytest.fail("asked"))))
+    assert all(" today." in asked for asked in rows(build).values())
 
 
 def test_where_nothing_is_left_the_step_and_the_next_command_are_named(build: Build, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_document_that_gets_no_answer_is_counted_and_said(stub: Endpoint, tmp_
     stub.always = {"number 1.": "500"}
     report = made(stub, tmp_path, documents(4))
     assert {name: cut.count for name, cut in report.cut.items()} == {"no answer after 5 tries, the last: HTTP 500": 1}
-    assert any("1 requests failed after every try" in note for note in report.notes)
+    assert any("1 request failed after every try" in note for note in report.notes)
 
 
 def test_the_release_kept_quotes_and_lacked_a_mark_before_the_clause(stub: Endpoint, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import torch
 
 from lft.ask.ledger import open_ledger
 from lft.ask.meter import FREE, Meter
-from lft.ask.request import Reply, Request, Take
+from lft.ask.request import Failure, Reply, Request, Take
 from lft.corpus.document import Pair
 from lft.corpus.load import load_build
 from lft.corpus.schema import Build, RoundTrip
 from lft.corpus.screen.round_trip import load_scorer, trips
 from lft.corpus.screen.run import Models, screen
 from lft.corpus.screen.scores import ScoreFile
-from lft.corpus.step import Report, read_records
+from lft.corpus.step import OPEN, Report, read_records
 from tests.tiny import save_tiny
 
 FILE = """\
@@ -134,6 +134,25 @@ def test_a_second_run_asks_the_judge_nothing_and_says_the_same(tmp_path: Path) -
     asked = judge.asked
     assert screened(tmp_path, judge) == first
     assert judge.asked == asked
+
+
+def test_a_pair_that_the_judge_never_saw_is_told_from_one_whose_opinion_cannot_be_read(tmp_path: Path) -> None:
+    class Broken(Judging):
+        async def answer(self, requests: Iterator[Request], take: Take, meter: Meter) -> None:
+            for request in requests:
+                lost = "printers" in request.prompt or "bicycles" in request.prompt
+                if lost:
+                    take(request, Failure("no answer after 7 tries (nothing within 2 s)", "bicycles" in request.prompt))
+                else:
+                    await super().answer(iter([request]), take, meter)
+
+    report, kept = screened(tmp_path, Broken())
+    assert report.cut["no opinion of the judge: no answer after 7 tries"].count == 2
+    assert report.cut["the judge's answer could not be read"].count == 1
+    assert report.figures[OPEN] == 1, "one of the two would be refused again"
+    assert "1 request failed" in report.notes[0]
+    again, more = screened(tmp_path, Judging())
+    assert (len(more), again.notes) == (len(kept) + 2, ())
 
 
 def test_pairs_with_personal_data_can_be_dropped(tmp_path: Path) -> None:

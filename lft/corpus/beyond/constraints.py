@@ -4,14 +4,15 @@ arXiv 2406.19371)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from lft.ask.asking import Notify, ask
 from lft.ask.ledger import Ledger
 from lft.ask.opened import sampling_of
 from lft.ask.request import Message, Model, Request
+from lft.corpus.beyond.told import Told
 from lft.corpus.document import Pair
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.excerpt import excerpt
@@ -26,37 +27,44 @@ _COPIED: Final = 0.5  # share of its word 4-grams in the text
 _TOKENS: Final = 1500  # of the text that is shown
 
 
-@dataclass(frozen=True, slots=True)
-class Constrained:
-    """The pairs, and how many have constraints; ``unread`` answers held none that can be used."""
-
-    pairs: tuple[Pair, ...]
-    constrained: int
-    unread: int
-
-
 def constrain(
-    build: Build, wanted: Constraints, pairs: Iterable[Pair], model: Model, ledger: Ledger, notify: Notify
-) -> Constrained:
-    """A share of the pairs, drawn by hash, with constraints that their texts meet.
+    build: Build, wanted: Constraints, pairs: Iterable[Pair], model: Model, ledger: Ledger, notify: Notify, told: Told
+) -> Iterator[Pair]:
+    """Every pair, a share of them, drawn by hash, with constraints that their texts meet.
 
-    Raises LftError when asking must stop; what was answered is in the ledger.
+    Args:
+        build: its seed and its language.
+        wanted: its options.
+        pairs: gone through twice.
+        model: who finds constraints.
+        ledger: of its answers.
+        notify: told how far it is.
+        told: takes the figures.
+
+    Raises:
+        LftError: asking must stop; what was answered is in the ledger.
     """
-    known = list(pairs)
-    drawn = [pair for pair in known if draw.share(build.seed, "constraints", pair.id) < wanted.share]
-    asked = {pair.id: _request(build, wanted, pair, model) for pair in drawn}
-    ask(model, asked.values(), ledger, notify)
-    made, count = [], 0
-    for pair in known:
-        request = asked.get(pair.id)
-        entry = ledger.get(request.key(model.name)) if request else None
-        found = constraints_in(entry.text if entry and not entry.reason else "", pair.output, wanted.number)
-        count += bool(found)
-        made.append(replace(pair, input="\n".join([pair.input, "", *(f"- {one}" for one in found)])) if found else pair)
-    return Constrained(tuple(made), count, len(drawn) - count)
+    requests = (constraints_request(build, wanted, one, model) for one in pairs if gets_some(build, wanted, one))
+    told.open += ask(model, requests, ledger, notify).open
+    drawn = count = 0
+    for pair in pairs:
+        found: tuple[str, ...] = ()
+        if gets_some(build, wanted, pair):
+            entry = ledger.get(constraints_request(build, wanted, pair, model).key(model.name))
+            found = constraints_in(entry.text if entry else "", pair.output, wanted.number)
+            drawn += 1
+            count += bool(found)
+        yield replace(pair, input="\n".join([pair.input, "", *(f"- {one}" for one in found)])) if found else pair
+    told.figures |= {"with constraints": count, "answers without a usable constraint": drawn - count}
 
 
-def _request(build: Build, wanted: Constraints, pair: Pair, model: Model) -> Request:
+def gets_some(build: Build, wanted: Constraints, pair: Pair) -> bool:
+    """Whether a pair is among those that were drawn."""
+    return draw.share(build.seed, "constraints", pair.id) < wanted.share
+
+
+def constraints_request(build: Build, wanted: Constraints, pair: Pair, model: Model) -> Request:
+    """What is asked for a pair."""
     name = "English" if build.instruct.language == "en" else language_name(pair.lang)
     shown = excerpt(pair.output, _TOKENS, model.count)
     text = (

@@ -6,14 +6,16 @@ A rewritten text stays only where it is faithful; else the person's own text doe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from lft.ask.asking import Notify, ask
 from lft.ask.ledger import Ledger
 from lft.ask.opened import sampling_of
 from lft.ask.request import Message, Model, Request
+from lft.corpus.beyond.told import Told
 from lft.corpus.document import Pair
 from lft.corpus.instruct import draw
 from lft.corpus.instruct.excerpt import excerpt
@@ -21,7 +23,7 @@ from lft.corpus.instruct.length import true_clauses, with_clause
 from lft.corpus.instruct.prompts import language_name
 from lft.corpus.schema import Build, Rewrite
 from lft.corpus.screen.rules import bare
-from lft.corpus.step import step_digest
+from lft.corpus.step import kind_of, step_digest
 
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")  # shorter words are mostly grammar, in every language with letters
 _NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
@@ -29,39 +31,48 @@ _LEAST: Final = 0.3  # of the document's words; what is shorter is a summary
 SCORE: Final = "faithfulness"
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The pairs, how many were rewritten, and why others were not."""
-
-    pairs: tuple[Pair, ...]
-    rewritten: int
-    kept: dict[str, int]
-
-
 def rewrite(
-    build: Build, wanted: Rewrite, pairs: Iterable[Pair], model: Model, ledger: Ledger, notify: Notify
-) -> Rewritten:
-    """Every pair of the wanted sources with its text rewritten, where that is faithful.
+    build: Build, wanted: Rewrite, pairs: Iterable[Pair], model: Model, ledger: Ledger, notify: Notify, told: Told
+) -> Iterator[Pair]:
+    """Every pair, and of the wanted sources with its text rewritten where that is faithful.
 
-    Raises LftError when asking must stop; what was answered is in the ledger.
+    Args:
+        build: for what it says of length.
+        wanted: its options.
+        pairs: gone through twice.
+        model: who rewrites.
+        ledger: of its answers.
+        notify: told how far it is.
+        told: takes the figures.
+
+    Raises:
+        LftError: asking must stop; what was answered is in the ledger.
     """
-    known = list(pairs)
-    chosen = [pair for pair in known if not wanted.sources or pair.source in wanted.sources]
-    asked = {pair.id: _request(wanted, pair, model) for pair in chosen}
-    ask(model, asked.values(), ledger, notify)
-    made, kept = [], dict[str, int]()
-    for pair in known:
-        request = asked.get(pair.id)
-        entry = ledger.get(request.key(model.name)) if request else None
-        text = "" if entry is None or entry.reason or entry.finish != "stop" else entry.text.strip()
-        reason = "not asked" if request is None else unfaithful(text, pair.output, wanted.keep_similarity)
-        if reason:
-            kept[reason] = kept.get(reason, 0) + 1
-        made.append(pair if reason else _with_text(build, pair, text))
-    return Rewritten(tuple(made), len(known) - sum(kept.values()), kept)
+    done = ask(
+        model, (rewrite_request(wanted, pair, model) for pair in pairs if _is_asked(wanted, pair)), ledger, notify
+    )
+    kept: Counter[str] = Counter()
+    rewritten = 0
+    for pair in pairs:
+        text, reason = "", "not asked"
+        if _is_asked(wanted, pair):
+            key = rewrite_request(wanted, pair, model).key(model.name)
+            entry = ledger.get(key)
+            text = entry.text.strip() if entry and entry.finish == "stop" else ""
+            reason = kind_of(done.failed.get(key, "")) or unfaithful(text, pair.output, wanted.keep_similarity)
+        kept[reason] += bool(reason)
+        rewritten += not reason
+        yield pair if reason else _with_text(build, pair, text)
+    told.open += done.open
+    told.figures |= {"rewritten": rewritten, "texts that stayed": dict(sorted((+kept).items()))}
 
 
-def _request(wanted: Rewrite, pair: Pair, model: Model) -> Request:
+def _is_asked(wanted: Rewrite, pair: Pair) -> bool:
+    return not wanted.sources or pair.source in wanted.sources
+
+
+def rewrite_request(wanted: Rewrite, pair: Pair, model: Model) -> Request:
+    """What is asked for a pair."""
     room = max(wanted.backend.max_tokens, 256)
     shown = excerpt(pair.output, room, model.count)
     text = (
@@ -75,8 +86,11 @@ def _request(wanted: Rewrite, pair: Pair, model: Model) -> Request:
     return Request(pair.id, digest, asked, sampling_of(wanted.backend), seed)
 
 
-def unfaithful(text: str, document: str, least: float) -> str | None:
-    """Why a rewritten text is not taken: numbers that the document has not, too few of its words, or too short."""
+def unfaithful(text: str, document: str, least: float) -> str:
+    """Why a rewritten text is not taken: numbers that the document has not, too few of its words, or too short.
+
+    Empty where it is.
+    """
     if not text:
         return "no whole answer"
     if len(text.split()) < _LEAST * len(document.split()):
@@ -85,7 +99,7 @@ def unfaithful(text: str, document: str, least: float) -> str | None:
         return "numbers that the document has not"
     if faithfulness(text, document) < least:
         return "words that the document has not"
-    return None
+    return ""
 
 
 def faithfulness(text: str, document: str) -> float:

@@ -6,14 +6,11 @@ build/<name>/ledger.jsonl             every answer that a model gave; only grows
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections import Counter as Numbers
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from lft.ask.asking import Asked, ask
 from lft.ask.ledger import Ledger, open_ledger
@@ -21,11 +18,10 @@ from lft.ask.meter import Spent
 from lft.ask.request import Model
 from lft.corpus.document import Document, Pair
 from lft.corpus.instruct.plan import answered, asked_by_a_person, has_question, question, wording_of
+from lft.corpus.pairs import write_sorted
 from lft.corpus.schema import Build
-from lft.corpus.step import Counter, Report
+from lft.corpus.step import OPEN, Counter, Report, kind_of, open_notes
 from lft.data.clauses import WORDINGS
-from lft.errors import InputError
-from lft.files import new_file
 
 LEDGER: Final = "ledger.jsonl"
 PAIRS: Final = "pairs.jsonl"
@@ -66,24 +62,16 @@ class _Pairs:
         self.spent = Spent()
 
     def written(self, documents: Iterable[Document], path: Path) -> Report:
-        """All pairs in a file, sorted by id. Memory holds ids and places, not texts."""
-        places: list[tuple[str, int, int]] = []
-        with tempfile.TemporaryFile(dir=path.parent) as spool:
-            for id, line in self._lines(documents):
-                places.append((id, spool.tell(), len(line)))
-                spool.write(line)
-            places.sort()
-            _require_distinct(places)
-            with new_file(path) as draft, draft.open("wb") as stream:
-                _copy(spool, stream, places)
+        """All pairs in a file, sorted by id."""
+        write_sorted(path, self._all(documents))
         return self._report()
 
-    def _lines(self, documents: Iterable[Document]) -> Iterator[tuple[str, bytes]]:
+    def _all(self, documents: Iterable[Document]) -> Iterator[Pair]:
         for document in documents:
             self.counter.came += 1
             pair = self._pair(document)
             if pair is not None:
-                yield pair.id, _line(pair)
+                yield pair
 
     def _pair(self, document: Document) -> Pair | None:
         pair = asked_by_a_person(document) if has_question(document) else self._from_ledger(document)
@@ -98,7 +86,7 @@ class _Pairs:
         key = put.request.key(self.model.name)
         entry = self.ledger.get(key)
         if entry is None:
-            self.counter.cut(_kind(self.done.failed.get(key, "no answer")), document.id, document.text)
+            self.counter.cut(kind_of(self.done.failed.get(key, "no answer")), document.id, document.text)
             return None
         self.spent += entry.spent
         pair = answered(self.build, document, put, entry.text, entry.finish)
@@ -119,6 +107,7 @@ class _Pairs:
             "tokens read": self.spent.tokens_in,
             "tokens written": self.spent.tokens_out,
             "money": round(self.model.limits.money(self.spent), 6),
+            OPEN: self.done.open,
         }
         return self.counter.report("instruct", figures, tuple(self._notes()))
 
@@ -127,38 +116,7 @@ class _Pairs:
         if self.unworded and self.build.instruct.length_clauses:
             found = ", ".join(f"{lang} ({count:,})" for lang, count in sorted(self.unworded.items()))
             yield f"there are no length clauses in {found}"
-        if self.done.failed:
-            yield (
-                f"{len(self.done.failed):,} requests failed after every try; "
-                "remove this step's folder and run again to ask for them again"
-            )
-
-
-def _kind(reason: str) -> str:
-    """Failures counted by what they have in common."""
-    return reason.partition(" (")[0]
-
-
-def _line(pair: Pair) -> bytes:
-    record = pair.record()
-    try:
-        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and UTF-8 cannot
-        return json.dumps(record).encode() + b"\n"
-
-
-def _copy(spool: IO[bytes], stream: IO[bytes], places: list[tuple[str, int, int]]) -> None:
-    for _, start, length in places:
-        spool.seek(start)
-        stream.write(spool.read(length))
-
-
-def _require_distinct(places: list[tuple[str, int, int]]) -> None:
-    for one, other in pairwise(places):
-        if one[0] == other[0]:
-            raise InputError(
-                "two documents have the same id", where=one[0], fix="give the source's documents other ids"
-            )
+        yield from open_notes(self.done.open)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ An open reproduction could not read half of the opinions: here a pair without on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from lft.ask.asking import Notify, ask
-from lft.ask.ledger import Ledger
+from lft.ask.ledger import Entry, Ledger
 from lft.ask.request import Message, Model, Request, Sampling
 from lft.corpus.document import Pair
-from lft.corpus.step import step_digest
+from lft.corpus.step import kind_of, step_digest
 
 _RUBRIC: Final = """\
 You will see an instruction and a text that is offered as the answer to it. Judge how good an example the two make for
@@ -30,6 +31,14 @@ Score: N"""
 _SHOWN: Final = 6000  # characters of the text that the judge sees
 _SCORE: Final = re.compile(r"(?:^|\n)\W{0,4}score\W{1,4}([1-5])(?:\s*/\s*5)?\W{0,4}$", re.IGNORECASE)
 UNREADABLE: Final = "the judge's answer could not be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Points of a pair, or why there are none."""
+
+    points: int | None
+    reason: str = ""
 
 
 def request_of(pair: Pair, sampling: Sampling, form: str, seed: int) -> Request:
@@ -52,14 +61,19 @@ def points(reply: str) -> int | None:
 
 
 def judged(
-    pairs: Iterable[Pair], model: Model, sampling: Sampling, seed: int, ledger: Ledger, notify: Notify
-) -> Iterator[tuple[Pair, int | None]]:
-    """Each pair with its points, None where they cannot be read or there was no answer.
+    pairs: Collection[Pair], model: Model, sampling: Sampling, seed: int, ledger: Ledger, notify: Notify
+) -> tuple[list[Opinion], int]:
+    """An opinion of each pair, and how many requests failed that may not another time.
 
     Raises LftError when asking must stop; what was answered is in the ledger.
     """
-    known = list(pairs)
-    ask(model, (request_of(pair, sampling, model.form, seed) for pair in known), ledger, notify)
-    for pair in known:
-        entry = ledger.get(request_of(pair, sampling, model.form, seed).key(model.name))
-        yield pair, None if entry is None or entry.reason else points(entry.text)
+    done = ask(model, (request_of(pair, sampling, model.form, seed) for pair in pairs), ledger, notify)
+    keys = (request_of(pair, sampling, model.form, seed).key(model.name) for pair in pairs)
+    return [_opinion(ledger.get(key), done.failed.get(key, "")) for key in keys], done.open
+
+
+def _opinion(entry: Entry | None, failure: str) -> Opinion:
+    if entry is None:
+        return Opinion(None, f"no opinion of the judge: {kind_of(failure)}")
+    found = points(entry.text)
+    return Opinion(found, UNREADABLE if found is None else "")

@@ -20,12 +20,12 @@ from lft.corpus.instruct.length import true_clauses
 from lft.corpus.language import checkable, detected, same_language
 from lft.corpus.schema import Build, Judge, RoundTrip, Screen, Similarity
 from lft.corpus.screen.histogram import Threshold, histogram
-from lft.corpus.screen.judge import UNREADABLE, judged
+from lft.corpus.screen.judge import judged
 from lft.corpus.screen.pii import masked, personal
 from lft.corpus.screen.round_trip import Scorer, trips
 from lft.corpus.screen.rules import bare, broken_rule, leak
 from lft.corpus.screen.scores import ScoreFile
-from lft.corpus.step import Counter, Report, read_records
+from lft.corpus.step import OPEN, Counter, Report, open_notes, read_records
 
 KEPT: Final = "pairs.jsonl"
 _SURE: Final = 0.9  # instructions are short: only what the detector is sure of counts against one
@@ -69,12 +69,13 @@ def screen(
         kept = screening.by_judge(kept, wanted.judge, models.judge(wanted.judge), ledger)
     with (out / KEPT).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(pair.record(), ensure_ascii=False) + "\n" for pair in kept)
-    figures = {
+    figures: dict[str, Any] = {
         "scores": distribution(kept),
         "histograms": screening.histograms({pair.id for pair in kept}),
         "clauses on length that were not true any more": len(screening.untrue),
+        OPEN: sum(screening.failed),
     }
-    return screening.counter.report("screen", figures)
+    return screening.counter.report("screen", figures, open_notes(sum(screening.failed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class _Screening:
     notify: Notify
     untrue: list[str] = field(default_factory=list)
     seen: dict[str, dict[str, float]] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)  # of the judge's requests
 
     def by_rules(self, pairs: Sequence[Pair]) -> list[Pair]:
         """What needs no model."""
@@ -153,12 +155,14 @@ class _Screening:
         """A model's opinion."""
         kept = []
         sampling = sampling_of(wanted.backend)
-        for pair, points in judged(pairs, model, sampling, wanted.backend.seed, ledger, self.notify):
-            if points is not None:
-                self._saw(pair, judge=points)
-            low = None if points is None or points >= wanted.keep else f"the judge gave less than {wanted.keep} of 5"
-            if not self._cut(pair, UNREADABLE if points is None else low):
-                kept.append(_scored(pair, judge=points or 0))
+        opinions, failed = judged(pairs, model, sampling, wanted.backend.seed, ledger, self.notify)
+        self.failed.append(failed)
+        for pair, one in zip(pairs, opinions, strict=True):
+            if one.points is not None:
+                self._saw(pair, judge=one.points)
+            low = f"the judge gave less than {wanted.keep} of 5" if (one.points or 0) < wanted.keep else None
+            if not self._cut(pair, one.reason or low):
+                kept.append(_scored(pair, judge=one.points or 0))
         return kept
 
     def histograms(self, kept: Collection[str]) -> dict[str, Any]:
