@@ -2,10 +2,12 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lft.corpus.read.rows import _csv_fields, _Lines
 from lft.errors import InputError
 from tests.corpus.reading import read, written
 
@@ -74,6 +76,39 @@ def test_a_csv_row_of_another_width_is_counted_and_an_index_column_is_no_fault(t
     reading = read("csv", tmp_path)
     assert reading.texts == ["one, two", "five\nsix"]
     assert reading.cut == {"a row has another number of fields than the first line": 2}
+
+
+STRAY = "a line has a quote that does not end where its field does"
+
+
+def test_a_stray_quote_costs_its_own_line_and_not_the_rows_behind_it(tmp_path: Path) -> None:
+    rows = [f"title {n},text {n}\n" for n in range(40)]
+    rows[3] = 'title 3,"text 3\n'  # never closed
+    rows[20] = '"title 20" or so,text 20\n'
+    rows[30] = '"title 30","text 30\nin two lines"\n'
+    rows[38] = 'title 38,text "38"\n'
+    reading = read("csv", written(tmp_path, {"a.csv": "title,text\n" + "".join(rows)}))
+    assert reading.texts == [
+        {30: "text 30\nin two lines", 38: 'text "38"'}.get(n, f"text {n}") for n in range(40) if n not in (3, 20)
+    ]
+    assert reading.cut == {STRAY: 2}
+
+
+def test_a_quote_without_an_end_is_looked_for_no_further_than_a_row_may_be_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lft.corpus.read.rows._CSV_ROW", 1000)
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for n in range(3000):
+            taken.append(f"title {n},text {n}\n" if n else '"title 0,text 0\n')
+            yield taken[-1]
+
+    found = _csv_fields(_Lines(lines()), ",")
+    assert next(found) == '"title 0,text 0\n'
+    assert len(taken) < 100
+    assert [*found] == [[f"title {n}", f"text {n}"] for n in range(1, 3000)]
 
 
 def test_a_broken_parquet_file_is_counted(tmp_path: Path) -> None:

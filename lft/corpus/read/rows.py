@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from lft.corpus.read.found import Dropped, Found, Item, SourceFile, as_text
@@ -17,7 +18,7 @@ _PACKED: Final = re.compile(r"\.(gz|bz2|xz|zst)$")
 _BY_DEFAULT: Final = ("text", "title", "url", "id")  # columns that are read by their own names if none is given
 _LANG: Final = re.compile(r"^([a-z]{2,3})([-_].*)?$")
 _CSV_FIELD: Final = 1 << 30  # characters; Python's own limit of 131,072 is less than some articles
-_MORE: Final = "\x00more"
+_CSV_ROW: Final = 1 << 22  # characters of a row's lines but the last: a quote without an end would take the whole file
 Row = dict[str, Any]
 
 
@@ -111,16 +112,70 @@ def _json_list(file: SourceFile) -> Iterator[tuple[str, Row] | Dropped]:
         yield (place, row) if isinstance(row, dict) else Dropped("a row is no JSON object", place, str(row))
 
 
+class _Lines:
+    """Lines of a file of which those of a torn row can be gone over again, from the second one on."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self._again = iter(lines), deque[str]()
+        self.row: list[str] = []
+        self._size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._size > _CSV_ROW:
+            raise csv.Error("a row has no end")
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.row.append(line)
+        self._size += len(line)
+        return line
+
+    def begin(self) -> None:
+        """A new row."""
+        self.row, self._size = [], 0
+
+    def back(self) -> str:
+        """The first line of a row; the others come again."""
+        self._again.extendleft(reversed(self.row[1:]))
+        return self.row[0]
+
+
 def _csv_rows(file: SourceFile, delimiter: str) -> Iterator[tuple[str, Row] | Dropped]:
+    """Rows as long as their first one; where a quote has no end, only the line in which it stands is lost."""
     csv.field_size_limit(_CSV_FIELD)
     with file.lines() as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter, restkey=_MORE, strict=True)
-        for number, row in enumerate(reader, 1):
+        lines = _Lines(stream)
+        names: list[str] | None = None
+        number = 0
+        for row in _csv_fields(lines, delimiter):
+            if names is None and not isinstance(row, str):
+                names = row
+                continue
+            number += 1
             place = f"#{number}"
-            if _MORE in row or None in row.values():
+            if isinstance(row, str):
+                yield Dropped("a line has a quote that does not end where its field does", place, row)
+            elif names is None or len(row) != len(names):
                 yield Dropped("a row has another number of fields than the first line", place, str(row))
             else:
-                yield place, dict(row)
+                yield place, dict(zip(names, row, strict=True))
+
+
+def _csv_fields(lines: _Lines, delimiter: str) -> Iterator[list[str] | str]:
+    """The fields of each row that is not empty, or a line that is the first of no whole row."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            row = next(reader, None)
+        except csv.Error:
+            yield lines.back()
+            continue
+        if row is None:
+            return
+        if row:
+            yield row
 
 
 def _parquet_rows(file: SourceFile) -> Iterator[tuple[str, Row] | Dropped]:
