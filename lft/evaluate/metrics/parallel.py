@@ -67,7 +67,8 @@ def _together(function: Callable[[T], R], rows: Sequence[T], workers: int) -> li
 
 def _begin() -> None:
     """Keeps a process that only counts words from loading what its packages take for optional."""
-    sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]
+    for name in _NOT_NEEDED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def _each(function: Callable[[T], R], rows: Sequence[T]) -> list[R]:
