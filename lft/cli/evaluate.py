@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from lft.cli.adapters_common import LockedOption, LockFileOption
 from lft.cli.adapters_sign import IdentityOption, IssuerOption, KeyOption, PolicyOption, wanted_of
-from lft.cli.common import quiet_libraries, registry_folder
+from lft.cli.common import quiet_libraries
 from lft.cli.evaluate_many import matrix, scale, table1
 from lft.cli.evaluate_results import compare, report, show
 from lft.cli.evaluate_subject import (
@@ -36,17 +36,19 @@ from lft.cli.evaluate_work import (
     LayerOption,
     LimitOption,
     OfflineOption,
+    RecordOption,
     SuitesArgument,
     Work,
     encoder_of,
+    keep_record,
     metrics_of,
     suites_of,
     who_said,
 )
-from lft.cli.generate import AdapterOption, BaseOption, RunOption, Who
+from lft.cli.generate import AdapterOption, BaseOption, RunOption
 
 if TYPE_CHECKING:
-    from lft.evaluate.result import Result
+    pass
 
 JudgeOption = Annotated[Path | None, typer.Option(help="a judge's file: rubric and backend (docs/evaluation.md)")]
 IntoOption = Annotated[Path, typer.Option(help="folder of results")]
@@ -99,7 +101,7 @@ def run(
     batch_size: BatchOption = BATCH,
     workers: WorkersOption = None,
     into: IntoOption = DEFAULT_INTO,
-    record: Annotated[bool, typer.Option(help="keep the scores beside the adapter in the registry")] = True,
+    record: RecordOption = True,
     locked: LockedOption = False,
     lock_file: LockFileOption = None,
     policy: PolicyOption = None,
@@ -123,29 +125,9 @@ def run(
         result = work.result(candidate, said, suite, items, chosen)
         work.keep(result, suite)
         if record and who is not None:
-            _record(who, result)
+            keep_record(who, result)
     typer.echo(f"compare results: lft evaluate compare {into}/A {into}/B")
 
 
 for command in (compare, show, report, matrix, scale, table1, suites, check, export):
     app.command()(command)
-
-
-def _record(who: Who, result: Result) -> None:
-    """Keep scores beside an adapter that is one version of the registry; its card and `lft adapters show` have them."""
-    from lft.adapters.stacking import together
-    from lft.adapters.store.layout import open_store
-    from lft.adapters.store.leases import leased
-    from lft.adapters.store.marks import keep_scores
-    from lft.cli.adapters_common import version_of
-    from lft.evaluate.record import scores_of
-
-    kind, pieces = together(who.adapters)
-    if len(pieces) != 1 or kind == "stack":
-        return  # a run, or several together that have no name
-    store = open_store(registry_folder())
-    stored = version_of(who.wanted.folder(pieces[0].ref, store), store)
-    if stored is not None and (measured := scores_of(result)):
-        with leased(store) as lease:
-            keep_scores(lease, stored, measured)
-        typer.echo(f"{len(measured)} scores kept beside {stored}\n")

@@ -18,9 +18,11 @@ from lft.cli.evaluate_work import (
     LayerOption,
     LimitOption,
     OfflineOption,
+    RecordOption,
     SuitesArgument,
     Work,
     encoder_of,
+    keep_record,
     metrics_of,
     suites_of,
     who_said,
@@ -48,6 +50,7 @@ def matrix(
     bertscore_model: EncoderOption = None,
     bertscore_layer: LayerOption = None,
     batch_size: BatchOption = BATCH,
+    record: RecordOption = True,
     into: Annotated[Path, typer.Option(help="folder of results and of matrix.html")] = Path("evaluations/matrix"),
 ) -> None:
     """Every adapter on every suite and language, as a table and a heat map: the way to choose what to merge."""
@@ -60,9 +63,10 @@ def matrix(
     chosen = _metric(metric)
     names = list(dict.fromkeys([*_by_tags(adapters), *(adapter or ())]))
     if not names:
-        raise RecipeError("no adapter is named", fix='lft evaluate matrix longform --adapters "lang=*"')
+        what = f"no adapter of the registry has {' and '.join(adapters)}" if adapters else "no adapter is named"
+        raise RecipeError(what, fix='lft adapters list shows them; then --adapters "lang=*" or --adapter NAME')
     saids = [Said(adapters=(name,), batch=batch_size) for name in names]
-    asked = _Asked(suites, offline, limit, metric, bertscore_model, bertscore_layer)
+    asked = _Asked(suites, offline, limit, metric, bertscore_model, bertscore_layer, record)
     found = laid_out(labelled(_answered(saids, asked, into)), chosen)
     for line in matrix_lines(found):
         typer.echo(line)
@@ -221,6 +225,7 @@ class _Asked:
     metric: str
     encoder: str | None = None
     layer: int | None = None
+    record: bool = False
 
 
 def _answered(saids: Sequence[Said], all_asked: _Asked, into: Path) -> list[dict[str, Result]]:
@@ -233,11 +238,14 @@ def _answered(saids: Sequence[Said], all_asked: _Asked, into: Path) -> list[dict
     loaded = [work.loaded(suite) for suite in asked]
     found = []
     for said in saids:
-        candidate = opened(said, who_said(said))
+        who = who_said(said)
+        candidate = opened(said, who)
         made = {}
         for suite, items, chosen in zip(asked, loaded, names, strict=True):
             made[suite.name] = work.result(candidate, said, suite, items, chosen)
             work.save(made[suite.name])
+            if all_asked.record and who is not None:
+                keep_record(who, made[suite.name])
         note(f"{candidate.subject.label}: done")
         found.append(made)
     return found

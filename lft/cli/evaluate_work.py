@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lft.cli.adapters_sign import Wanted, wanted_of
-from lft.cli.common import cache_folder
+from lft.cli.common import cache_folder, registry_folder
 from lft.cli.evaluate_judge import court
 from lft.cli.evaluate_subject import Said, note, split_overrides
 from lft.cli.generate import Who, who_of
@@ -28,6 +28,7 @@ SuitesArgument = Annotated[
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="the suites' small sets, which need no network")]
 DataOption = Annotated[str | None, typer.Option(help="where the suite's full data are, if you fetched them yourself")]
+RecordOption = Annotated[bool, typer.Option(help="keep the scores beside the adapter in the registry")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="items at most of each language")]
 EncoderOption = Annotated[
     str | None,
@@ -181,3 +182,23 @@ class Work:
         for line in summary_lines(summarised(result, METRICS), published_of(suite)):
             typer.echo(line)
         typer.echo(f"in {folder}\n")
+
+
+def keep_record(who: Who, result: Result) -> None:
+    """Keep scores beside an adapter that is one version of the registry; its card and `lft adapters show` have them."""
+    from lft.adapters.stacking import together
+    from lft.adapters.store.layout import open_store
+    from lft.adapters.store.leases import leased
+    from lft.adapters.store.marks import keep_scores
+    from lft.cli.adapters_common import version_of
+    from lft.evaluate.record import scores_of
+
+    kind, pieces = together(who.adapters)
+    if len(pieces) != 1 or kind == "stack":
+        return  # a run, or several together that have no name
+    store = open_store(registry_folder())
+    stored = version_of(who.wanted.folder(pieces[0].ref, store), store)
+    if stored is not None and (measured := scores_of(result)):
+        with leased(store) as lease:
+            keep_scores(lease, stored, measured)
+        typer.echo(f"{len(measured)} scores kept beside {stored}\n")

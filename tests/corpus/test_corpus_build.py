@@ -245,3 +245,17 @@ def test_real_help_pages_are_read_in_five_languages(tmp_path: Path) -> None:
     langs = {record["lang"] for file in files for record in read_records(file)}
     assert langs == {"en", "de", "es", "fr", "ru"}
     assert chosen.kept == sum(build.select.quotas.by_lang.values())
+
+
+def test_an_answer_of_8000_words_stays_whole_and_the_model_sees_its_beginning_and_its_end(
+    build: Build, tmp_path: Path
+) -> None:
+    words = [f"{word}{n}" for n in range(1000) for word in ("stone", "of", "the", "old", "mill", "by", "a", "brook")]
+    text = f"The garden of long ago. {' '.join(words)}. So it ends with the last gate."
+    (tmp_path / "texts" / "garden.txt").write_text(text)
+    model = Rule(instruction)
+    run_build(build_with(tmp_path, "select.quality={gopher: false, repetition: false}"), tools(model))
+    assert text in rows(build)
+    seen = next(prompt for prompt in model.asked if "The garden of long ago" in prompt)
+    assert "the last gate" in seen
+    assert len(seen.split()) < 2000
