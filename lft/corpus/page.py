@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import lft
@@ -26,7 +25,7 @@ def render(name: str, reports: Sequence[Report]) -> str:
         sections.append(("Scores", scores))
     if tables := _tables(reports[-1].figures):
         sections.append(("What is in it", tables))
-    footer = element("footer", f"Written by lft {lft.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.")
+    footer = element("footer", f"Written by lft {lft.__version__}.")  # no time: the same build has the same bytes
     return page(f"{name}: data set", _header(name, reports), sections, footer)
 
 

@@ -124,7 +124,7 @@ def as_shared(build: Build) -> tuple[Build, tuple[Change, ...]]:
             return [walked(one, f"{key}[{at}]") for at, one in enumerate(value)]
         if not isinstance(value, str):
             return value
-        after = _address(value) if key.endswith(".url") else _short(value) if is_local(value) else value
+        after = _address(value) if key.endswith(".backend.url") else _short(value) if is_local(value) else value
         if after != value:
             changes.append(Change(BUILD_FILE, key, value, after))
         return after

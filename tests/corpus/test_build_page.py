@@ -100,14 +100,16 @@ def test_points_of_a_judge_have_a_bin_each() -> None:
 
 
 def test_a_build_leaves_its_page_and_show_writes_it_at_any_step(build: Any, tmp_path: Path) -> None:  # noqa: F811
-    from lft.corpus.build import folder_of, root_of, run_build
+    from lft.corpus.build import folder_of, reports_in, root_of, run_build
 
     run_build(build, tools(Rule(instruction)), "select")
     early = lft("show", "out/town", "--html", "early.html", cwd=tmp_path)
     assert (early.returncode, early.stdout) == (0, "wrote early.html\n"), early.stderr
     assert "after the step select" in Page((tmp_path / "early.html").read_text()).text
     run_build(build, tools(Rule(instruction)))
-    page = Page((folder_of(root_of(build), "write") / "report.html").read_text())
+    text = (folder_of(root_of(build), "write") / "report.html").read_text()
+    assert text == render("town", reports_in(root_of(build)))  # of the same reports, the same bytes
+    page = Page(text)
     assert "fewer than 30 words" in page.text
     assert "goes on: at most 0.5" in page.text  # the leak of every instruction
     assert ("class", "divider") in page.attributes

@@ -155,6 +155,27 @@ def test_a_build_without_places_of_this_machine_is_shared_as_it_is() -> None:
     assert as_shared(shared) == (shared, ())
 
 
+@pytest.mark.parametrize(
+    ("written", "shared"),
+    [
+        ("https://api.example.org/v1", "https://api.example.org/v1"),
+        ("https://anna:secret@api.example.org/v1", "http://localhost/v1"),
+        ("http://10.0.0.7:8000/v1", "http://localhost/v1"),
+        ("http://node7.cluster.local/v1", "http://localhost/v1"),
+    ],
+)
+def test_addresses_that_only_this_network_knows_stay_here_and_columns_are_no_addresses(
+    tmp_path: Path, written: str, shared: str
+) -> None:
+    source = "sources: [{name: a, kind: jsonl, path: rows.jsonl, licence: CC0-1.0, columns: {text: body, url: link}}]\n"
+    model = f'instruct: {{backend: {{kind: openai, model: m, url: "{written}"}}}}\n'
+    (tmp_path / "b.yaml").write_text("name: b\n" + source + model)
+    found, changes = as_shared(load_build(tmp_path / "b.yaml"))
+    assert found.instruct.backend.url == shared
+    assert found.sources[0].columns == {"text": "body", "url": "link"}
+    assert len(changes) == (written != shared)
+
+
 def test_a_second_push_makes_no_commit_and_what_a_first_left_there_goes(server: HubServer, here: Machine) -> None:
     built(here)
     push(here)
