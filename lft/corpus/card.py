@@ -54,7 +54,12 @@ def _title(build: Build, figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {build.name}"
     yield ""
     yield f"{figures['rows']:,} instructions and the texts that answer them ({figures['words']:,} words)."
-    yield "People wrote the texts; a language model that was shown each wrote its instruction (reverse instructions,"
+    rewrite, rewritten = build.beyond.rewrite, figures.get("rewritten", 0)
+    if rewrite is None or not rewritten:
+        yield "People wrote the texts; a language model that was shown each wrote its instruction (reverse instructions,"
+    else:
+        yield f"People wrote the texts, of which {_model(rewrite.backend)} rewrote {rewritten:,} (their rows have the"
+        yield "score `faithfulness`); a language model that was shown each wrote its instruction (reverse instructions,"
     yield "arXiv 2304.08460), except for the styles `human` and `template`."
 
 
@@ -80,7 +85,8 @@ def _how(build: Build) -> Iterator[str]:
         yield f"- Judged by {_model(judge.backend)}: {judge.keep} of 5 points at least."
     if build.screen.round_trip is not None:
         yield f"- Round trip: P(text | instruction) by {build.screen.round_trip.model}, its own among the"
-        yield f"  {build.screen.round_trip.keep_rank} best of {build.screen.round_trip.others + 1}."
+        yield f"  {build.screen.round_trip.keep_rank} best of {build.screen.round_trip.others + 1}"
+        yield "  (of fewer, where fewer other instructions in the language could be drawn)."
     for name in ("rewrite", "constraints", "translate"):
         if getattr(build.beyond, name) is not None:
             yield f"- Beyond the paper: {name}."

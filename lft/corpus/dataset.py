@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from lft.corpus.beyond.rewrite import SCORE as FAITHFULNESS
 from lft.corpus.card import card
 from lft.corpus.document import Pair
 from lft.corpus.funnel import funnel
@@ -36,6 +37,7 @@ class Counts:
 
     rows: int = 0
     words: int = 0
+    rewritten: int = 0
     by: dict[str, Tally[str]] = field(default_factory=dict)
 
 
@@ -64,6 +66,7 @@ def write_dataset(build: Build, pairs: Path, near: Mapping[str, str], out: Path,
     figures = {
         "rows": counts.rows,
         "words": counts.words,
+        "rewritten": counts.rewritten,
         "groups": len(set(groups.values())),
         **{name: dict(sorted(tally.items())) for name, tally in sorted(counts.by.items())},
     }
@@ -82,7 +85,7 @@ def _pairs(path: Path) -> Iterator[Pair]:
 def _write_rows(build: Build, pairs: Path, where: Mapping[str, SplitName], out: Path) -> Counts:
     """All rows to the files of their splits."""
     names = sorted({name for pair in _pairs(pairs) for name in pair.scores})
-    rows = words = 0
+    rows = words = rewritten = 0
     by: dict[str, Tally[str]] = {key: Tally() for key in ("split", "source", "lang", "licence", "style")}
     with ExitStack() as stack:
         files = {split: _Files(stack, out, split, build.write.formats, names) for split in SPLITS}
@@ -90,10 +93,11 @@ def _write_rows(build: Build, pairs: Path, where: Mapping[str, SplitName], out: 
             split = where[pair.id]
             files[split].add(pair)
             rows, words = rows + 1, words + len(pair.output.split())
+            rewritten += FAITHFULNESS in pair.scores
             said = {"split": split, "source": pair.source, "lang": pair.lang, "licence": pair.licence}
             for key, value in {**said, "style": pair.style}.items():
                 by[key][value] += 1
-    return Counts(rows, words, by)
+    return Counts(rows, words, rewritten, by)
 
 
 class _Files:

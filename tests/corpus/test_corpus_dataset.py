@@ -20,6 +20,11 @@ instruct: {backend: {kind: transformers, model: m}}
 write: {formats: [jsonl, parquet], validation: 0.2, test: 0.2}
 """
 
+BEYOND = """\
+beyond: {rewrite: {backend: {kind: transformers, model: r}}}
+screen: {round_trip: {model: m}}
+"""
+
 
 def build_of(folder: Path, text: str = FILE) -> Build:
     (folder / "b.yaml").write_text(text)
@@ -66,6 +71,21 @@ def test_the_card_counts_and_the_build_file_reads_back(tmp_path: Path) -> None:
     assert "language: [de, en]" in card
     assert "| de | 20 |" in card
     assert load_build(out / "build.yaml") == build
+
+
+def test_the_card_says_who_wrote_the_texts(tmp_path: Path) -> None:
+    path, cards = pairs_in(tmp_path, 40), {}
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for name, file, rewritten in (("plain", FILE, 0), ("options", FILE + BEYOND, 7)):
+        for record in records[:rewritten]:
+            record["scores"]["faithfulness"] = 0.9
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        (tmp_path / name).mkdir()
+        write_dataset(build_of(tmp_path, file), path, {}, tmp_path / name, [])
+        cards[name] = (tmp_path / name / "README.md").read_text()
+    assert "People wrote the texts; a language model" in cards["plain"]
+    assert "of which r (temperature 0.7, top-p 0.9) rewrote 7 " in cards["options"]
+    assert "of fewer, where" in cards["options"]
 
 
 def test_reports_show_what_was_cut_and_texts_do_not_act_in_them(tmp_path: Path) -> None:

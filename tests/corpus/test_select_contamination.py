@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from lft.corpus.select.contamination import (
 )
 from lft.corpus.select.words import words
 from lft.errors import InputError
-from tests.corpus.selecting import build, document, prose, selected
+from tests.corpus.selecting import build, document, made_up, prose, selected
 
 SHARED_ROW = "shares 13 words in a row with an evaluation text"
 
@@ -123,3 +124,16 @@ def test_suites_of_the_caller_are_asked_for_by_name() -> None:
     assert len([*suite_texts(["all"], suites)]) > 40  # the sample's held-out rows as well
     assert next(iter(suite_texts(["longform-mini"], suites))) != "one two three four five six seven eight nine"
     assert asked == [("rgen",), ("all",)]
+
+
+def test_a_question_that_evaluation_asks_is_found_though_its_answer_is_another(tmp_path: Path) -> None:
+    lot = random.Random(9)
+    asked = " ".join(made_up(lot) for _ in range(30))
+    (tmp_path / "suite.jsonl").write_text(json.dumps({"input": asked}) + "\n")
+    mine = [document(0, prose(lot)), document(1, prose(lot))]
+    mine[0] = replace(mine[0], question=f"Please tell me: {asked}", style="human")
+    mine[1] = replace(mine[1], question="Please tell me something else about it.", style="human")
+    files = [str(tmp_path / "suite.jsonl")]
+    report, left = selected(tmp_path, mine, build(contamination={"suites": [], "files": files}))
+    assert [one.id for one in left] == [mine[1].id]
+    assert list(report.cut) == [f"its question {SHARED_ROW}"]

@@ -19,7 +19,7 @@ from datatrove.pipeline.base import PipelineStep
 from lft.corpus.document import Document
 from lft.corpus.language import detected
 from lft.corpus.schema import Build, Select
-from lft.corpus.select.contamination import contamination, load_texts
+from lft.corpus.select.contamination import EvaluationTexts, contamination, load_texts
 from lft.corpus.select.languages import mismatch
 from lft.corpus.select.quality import boilerplate, gopher_quality, gopher_repetition, in_c4_lines, too_short_or_long
 from lft.corpus.select.rows import draw_of, files_of, row_of
@@ -92,12 +92,20 @@ def checks_of(wanted: Select, texts: Path) -> tuple[Check, ...]:
         rules.append(("repetition", partial(_kept_if_none, rule=gopher_repetition)))
     if texts.is_dir():
         known = load_texts(texts)
-        rules.append(("contamination", lambda document: contamination(document.text, known) or document))
+        rules.append(("contamination", partial(_kept_if_none, rule=partial(_asked_by_evaluation, known=known))))
     return tuple(rules)
 
 
 def _kept_if_none(document: Document, rule: Callable[[Document], str | None]) -> Verdict:
     return rule(document) or document
+
+
+def _asked_by_evaluation(document: Document, known: EvaluationTexts) -> str | None:
+    """Why the text, or the question that a person put to it, is one of evaluation's."""
+    if reason := contamination(document.text, known):
+        return reason
+    reason = contamination(document.question, known) if document.question else None
+    return f"its question {reason}" if reason else None
 
 
 def _in_its_language(document: Document, wanted: Any) -> Verdict:
