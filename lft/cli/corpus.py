@@ -47,13 +47,18 @@ def build(
         _run(file, overrides, "write")
         return
     from lft.corpus.build import reckon
+    from lft.corpus.reckon import Cost
 
     quiet_libraries()
     found = _build(file, overrides)
-    cost = reckon(found, _tools(found))
-    typer.echo(f"{cost.documents:,} documents: {cost.with_question:,} have a question, {cost.known:,} an answer")
-    typer.echo(f"{cost.requests:,} requests: {cost.tokens_in:,} tokens to read, {cost.tokens_out:,} to write at most")
-    typer.echo(f"money at most: {cost.money:,.2f} (tokens counted by {cost.counted_by})")
+    first, others = reckon(found, _tools(found))
+    typer.echo(f"{first.documents:,} documents: {first.with_question:,} have a question, {first.known:,} an answer")
+    own = Cost("instruct.backend", first.requests, first.tokens_in, first.tokens_out, first.money)
+    for one in (own, *others):
+        typer.echo(f"{one.key}: {one.requests:,} requests, about {one.tokens_in:,} tokens to read,")
+        typer.echo(f"  {one.tokens_out:,} to write at most, about {one.money:,.2f} of money")
+    typer.echo(f"about {first.money + sum(one.money for one in others):,.2f} of money in all")
+    typer.echo(f"tokens are counted by {first.counted_by}; chat templates and texts not written yet may add to them")
 
 
 @app.command()

@@ -25,6 +25,7 @@ from lft.corpus.dataset import write_dataset
 from lft.corpus.document import Document
 from lft.corpus.instruct.run import LEDGER, PAIRS, Estimate, estimate, instruct
 from lft.corpus.load import Asked
+from lft.corpus.reckon import Cost, further_costs
 from lft.corpus.schema import Build
 from lft.corpus.screen.run import Models, screen
 from lft.corpus.select.contamination import Suites
@@ -86,7 +87,7 @@ def run_build(build: Build, tools: Tools, until: Step = "write") -> list[Report]
         report = _had(build, step, root, digest, tools, reports)
         reports.append(report)
         digest = sha256(folder / STEP_FILE)  # of a step that was done anew those after it are done anew
-        if not report.kept:
+        if report.came and not report.kept:  # nothing comes to be instructed where all goes by translation
             raise InputError(
                 f"nothing is left after the step {step}", where=str(folder), fix=f"see why: lft corpus show {root}"
             )
@@ -221,8 +222,8 @@ def _write(build: Build, root: Path, out: Path, before: Sequence[Report]) -> Rep
     return write_dataset(build, folder_of(root, "screen") / PAIRS, near, out, before)
 
 
-def reckon(build: Build, tools: Tools) -> Estimate:
-    """What instructing would ask for, after the documents were selected; nothing is asked.
+def reckon(build: Build, tools: Tools) -> tuple[Estimate, tuple[Cost, ...]]:
+    """What instructing would ask for, and what the other backends would; documents are selected, nothing is asked.
 
     Raises:
         LftError: whatever reading and selecting raise.
@@ -230,7 +231,9 @@ def reckon(build: Build, tools: Tools) -> Estimate:
     run_build(build, tools, "select")
     root = root_of(build)
     model = tools.model(Asked("instruct.backend", build.instruct.backend))
-    return estimate(build, _direct(build, root), folder_of(root, "instruct"), model)
+    instructing = estimate(build, _direct(build, root), folder_of(root, "instruct"), model)
+    documents = Documents(folder_of(root, "select"))
+    return instructing, further_costs(build, documents, tools.model, tools.screening.judge)
 
 
 def reports_in(root: Path) -> list[Report]:

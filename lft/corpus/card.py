@@ -55,12 +55,13 @@ def _title(build: Build, figures: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"{figures['rows']:,} instructions and the texts that answer them ({figures['words']:,} words)."
     rewrite, rewritten = build.beyond.rewrite, figures.get("rewritten", 0)
-    if rewrite is None or not rewritten:
-        yield "People wrote the texts; a language model that was shown each wrote its instruction (reverse instructions,"
+    if rewrite is not None and rewritten:
+        yield f"People wrote the texts; {_model(rewrite.backend)} rewrote {rewritten:,} of them (rows with the score"
+        yield "`faithfulness`)."
     else:
-        yield f"People wrote the texts, of which {_model(rewrite.backend)} rewrote {rewritten:,} (their rows have the"
-        yield "score `faithfulness`); a language model that was shown each wrote its instruction (reverse instructions,"
-    yield "arXiv 2304.08460), except for the styles `human` and `template`."
+        yield "People wrote the texts."
+    yield "A language model that was shown each wrote its instruction (reverse instructions, arXiv 2304.08460), except for"
+    yield "the styles `human` and `template`."
 
 
 def _tables(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lft.ask.meter import Limits
 from lft.corpus.build import STEPS, Tools, folder_of, reckon, reports_in, root_of, run_build
 from lft.corpus.funnel import funnel
 from lft.corpus.load import load_build
@@ -51,6 +52,15 @@ def build_with(tmp_path: Path, *overrides: str) -> Build:
     path = tmp_path / "town.yaml"
     path.write_text(FILE.format(output=tmp_path / "out", folder=tmp_path / "texts"))
     return load_build(path, overrides)
+
+
+FURTHER = """\
+beyond:
+  rewrite: {backend: {kind: transformers, model: r, max_tokens: 400}}
+  constraints: {backend: {kind: transformers, model: c}, share: 0.5}
+  translate: {backend: {kind: transformers, model: t, max_tokens: 400}, langs: [en]}
+screen: {judge: {backend: {kind: transformers, model: j}, keep: 1}}
+"""
 
 
 def place_in(prompt: str) -> str:
@@ -162,10 +172,45 @@ def test_where_nothing_is_left_the_step_and_the_next_command_are_named(build: Bu
 
 def test_a_dry_run_asks_nothing(build: Build) -> None:
     model = Rule(instruction)
-    found = reckon(build, tools(model))
-    assert (found.documents, found.requests) == (len(PLACES), len(PLACES))
+    found, others = reckon(build, tools(model))
+    assert (found.documents, found.requests, others) == (len(PLACES), len(PLACES), ())
     assert model.asked == []
     assert not (root_of(build) / "ledger.jsonl").exists()
+
+
+def test_a_dry_run_reckons_with_every_backend_and_with_no_less_than_a_run_asks(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text((tmp_path / "town.yaml").read_text() + FURTHER)
+    build = load_build(tmp_path / "more.yaml")
+    models: dict[str, Rule] = {}
+
+    def rule(prompt: str) -> str:
+        if "Translate" in prompt:
+            return prompt.partition("\n\n")[2]
+        return "Score: 5" if "Judge how good" in prompt else instruction(prompt)
+
+    def opened(key: str) -> Rule:
+        model = models.setdefault(key, Rule(rule, key))
+        model.limits = Limits(1.0, 2.0)
+        return model
+
+    none = [lambda *_: pytest.fail("no such model")] * 2
+    kit = Tools(
+        lambda asked: opened(asked.key),  # type: ignore[arg-type, return-value]
+        Models(*none, lambda _: opened("screen.judge.backend")),  # type: ignore[arg-type, return-value]
+        lambda _: None,
+    )
+    first, others = reckon(build, kit)
+    assert [model.asked for model in models.values() if model.asked] == []
+    run_build(build, kit)
+    asked = {key: len(model.asked) for key, model in models.items()}
+    reckoned = {one.key: one.requests for one in others}
+    reckoned["instruct.backend"] = first.requests + reckoned.pop("instruct.backend (of translations)")
+    assert reckoned.keys() == asked.keys()
+    assert all(asked[key] and reckoned[key] >= asked[key] for key in asked), (asked, reckoned)
+    for one in others:
+        if one.key in asked:
+            assert one.tokens_in >= sum(models[one.key].count(prompt) for prompt in models[one.key].asked)
+        assert one.money == pytest.approx((one.tokens_in + 2 * one.tokens_out) / 1e6)
 
 
 def lft(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

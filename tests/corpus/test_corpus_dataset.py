@@ -83,8 +83,8 @@ def test_the_card_says_who_wrote_the_texts(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         write_dataset(build_of(tmp_path, file), path, {}, tmp_path / name, [])
         cards[name] = (tmp_path / name / "README.md").read_text()
-    assert "People wrote the texts; a language model" in cards["plain"]
-    assert "of which r (temperature 0.7, top-p 0.9) rewrote 7 " in cards["options"]
+    assert "People wrote the texts.\n" in cards["plain"]
+    assert "; r (temperature 0.7, top-p 0.9) rewrote 7 of them" in cards["options"]
     assert "of fewer, where" in cards["options"]
 
 

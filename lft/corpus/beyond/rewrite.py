@@ -49,13 +49,13 @@ def rewrite(
         LftError: asking must stop; what was answered is in the ledger.
     """
     done = ask(
-        model, (rewrite_request(wanted, pair, model) for pair in pairs if _is_asked(wanted, pair)), ledger, notify
+        model, (rewrite_request(wanted, pair, model) for pair in pairs if is_asked(wanted, pair)), ledger, notify
     )
     kept: Counter[str] = Counter()
     rewritten = 0
     for pair in pairs:
         text, reason = "", "not asked"
-        if _is_asked(wanted, pair):
+        if is_asked(wanted, pair):
             key = rewrite_request(wanted, pair, model).key(model.name)
             entry = ledger.get(key)
             text = entry.text.strip() if entry and entry.finish == "stop" else ""
@@ -67,7 +67,8 @@ def rewrite(
     told.figures |= {"rewritten": rewritten, "texts that stayed": dict(sorted((+kept).items()))}
 
 
-def _is_asked(wanted: Rewrite, pair: Pair) -> bool:
+def is_asked(wanted: Rewrite, pair: Pair) -> bool:
+    """Whether a pair is of a source that is rewritten."""
     return not wanted.sources or pair.source in wanted.sources
 
 
