@@ -60,8 +60,8 @@ def _title(build: Build, figures: Mapping[str, Any]) -> Iterator[str]:
         yield "`faithfulness`)."
     else:
         yield "People wrote the texts."
-    yield "A language model that was shown each wrote its instruction (reverse instructions, arXiv 2304.08460), except for"
-    yield "the styles `human` and `template`."
+    yield "A language model that was shown each wrote its instruction (reverse instructions, arXiv 2304.08460), except"
+    yield "for the styles `human` and `template`."
 
 
 def _tables(figures: Mapping[str, Any]) -> Iterator[str]:
