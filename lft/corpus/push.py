@@ -36,6 +36,7 @@ _PLACES: Final = ("where", "source", "subset")  # columns that say where a text 
 _NOWHERE: Final = "http://localhost/v1"
 _AGAIN: Final = "build and push again"
 _PATTERN: Final = re.compile(r"[*?\[{]")
+_PASSWORD: Final = re.compile(r"//[^/\s]*@")  # of an address; it is printed nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def as_shared(build: Build) -> tuple[Build, tuple[Change, ...]]:
             return value
         after = _address(value) if key.endswith(".backend.url") else _short(value) if is_local(value) else value
         if after != value:
-            changes.append(Change(BUILD_FILE, key, value, after))
+            changes.append(Change(BUILD_FILE, key, _PASSWORD.sub("//…@", value), after))
         return after
 
     made = Build.model_validate(walked(build.model_dump(), ""))

@@ -174,6 +174,7 @@ def test_addresses_that_only_this_network_knows_stay_here_and_columns_are_no_add
     assert found.instruct.backend.url == shared
     assert found.sources[0].columns == {"text": "body", "url": "link"}
     assert len(changes) == (written != shared)
+    assert "secret" not in "".join(map(str, changes))
 
 
 def test_a_second_push_makes_no_commit_and_what_a_first_left_there_goes(server: HubServer, here: Machine) -> None:
