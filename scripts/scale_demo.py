@@ -20,7 +20,14 @@ VOCABULARY = 2048
 RECIPE = """\
 name: scale-demo
 base: {{model: {first}, dtype: float32}}
-data: {{train: {data}, format: longform, prompt: plain, max_length: 512, overlong: split, packing: true}}
+data:
+  train: {data}
+  split: {{validation: null}}
+  format: longform
+  prompt: plain
+  max_length: 512
+  overlong: split
+  packing: true
 method: {{kind: full}}
 train: {{epochs: 1, learning_rate: 2.0e-3, schedule: cosine, warmup_ratio: 0.05, global_batch_size: 4}}
 """
