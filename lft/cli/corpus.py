@@ -10,6 +10,7 @@ import typer
 
 from lft.cli.common import cache_folder, quiet_libraries
 from lft.cli.corpus_hub import push
+from lft.cli.options import typed
 
 if TYPE_CHECKING:
     from lft.corpus.build import Step, Tools
@@ -110,8 +111,10 @@ def longform(
     into: Annotated[Path, typer.Option(help="the build file that is written")] = Path("longform.yaml"),
 ) -> None:
     """The paper's mixture from what you have of its sources: a table of what is missing, and a build file."""
+    from lft.ask.rules import has_address
     from lft.ask.schema import Backend
     from lft.corpus.longform import compared, longform_build, parts_in, table
+    from lft.corpus.schema import Build
     from lft.errors import RecipeError
     from lft.files import write_text
     from lft.recipe.write import to_yaml
@@ -119,7 +122,12 @@ def longform(
     if into.exists():
         raise RecipeError("this file is there already", where=str(into), fix="remove it, or give another --into")
     kind: Any = "openai" if url else "transformers"
-    made = longform_build(folder, Backend(kind=kind, model=model, url=url, key_env=key_env), into.stem)
+    with typed(Backend, {"model": "--model", "url": "--url", "key_env": "--key-env"}):
+        backend = Backend(kind=kind, model=model, url=url, key_env=key_env)
+    if fault := has_address(backend):
+        raise RecipeError(fault, where="--url")
+    with typed(Build, {"name": "--into"}):
+        made = longform_build(folder, backend, into.stem)
     write_text(into, to_yaml(made))
     rows = parts_in(folder)
     counts = _made(made)
@@ -135,7 +143,7 @@ def sample_audit(
     split: Annotated[str, typer.Option(help="split that is drawn from")] = "train",
     seed: Annotated[int, typer.Option(help="of the draw")] = 42,
     report: Annotated[bool, typer.Option("--report", help="print rates and agreement, serve nothing")] = False,
-    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
 ) -> None:
     """Let people judge a sample in the browser: relevance, clarity, completeness, answerability."""
     from lft.errors import RecipeError
@@ -156,9 +164,14 @@ def sample_audit(
 
 
 def _draw(data: list[str], n: int, into: Path, split: str, seed: int) -> None:
-    from lft.corpus.audit.sample import ITEMS, draw, items_of, save_items
+    from lft.corpus.audit.sample import ITEMS, draw, items_of, names_of, save_items
     from lft.errors import RecipeError
 
+    if not split or not all(data):
+        raise RecipeError(
+            "a data set and its split have names", where="DATA, --split", fix="lft corpus sample-audit -h"
+        )
+    names = names_of(data)
     if (into / ITEMS).exists():
         raise RecipeError(
             "an audit lies here already",
@@ -166,7 +179,8 @@ def _draw(data: list[str], n: int, into: Path, split: str, seed: int) -> None:
             fix=f"go on with it: lft corpus sample-audit --into {into}; or give another --into",
         )
     quiet_libraries()
-    chosen = [item for one in data for item in draw(items_of(one, split, cache_folder(), _note), n, seed)]
+    cache = cache_folder()
+    chosen = [item for name, one in names.items() for item in draw(items_of(one, name, split, cache, _note), n, seed)]
     save_items(into, chosen)
     typer.echo(f"{len(chosen)} pairs of {len(data)} data sets in {into}")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lft.corpus.audit.rates import as_text, report
 from lft.corpus.audit.ratings import QUESTIONS, Rating, Ratings
-from lft.corpus.audit.sample import Item, draw, items_of, load_items, save_items
-from lft.errors import InputError
+from lft.corpus.audit.sample import Item, draw, items_of, load_items, names_of, save_items
+from lft.errors import InputError, RecipeError
 
 
 def item(number: int, stratum: str = "", dataset: str = "ours") -> Item:
@@ -49,8 +49,21 @@ def test_every_stratum_has_its_share_and_the_order_does_not_count(
 def test_equal_pairs_are_judged_once(tmp_path: Path) -> None:
     rows = [{"input": "Ask", "output": "Text"}] * 3 + [{"input": "Ask", "output": "Other"}]
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    items = items_of(str(tmp_path / "d.jsonl"), "train", tmp_path / "cache", lambda _: None)
+    items = items_of(str(tmp_path / "d.jsonl"), "d", "train", tmp_path / "cache", lambda _: None)
     assert len(draw(items, 10, 0)) == 2
+
+
+def test_builds_of_one_folder_name_are_two_data_sets(tmp_path: Path) -> None:
+    one, two, other = str(tmp_path / "one/6-write"), str(tmp_path / "two/6-write"), str(tmp_path / "x/two/6-write")
+    assert names_of([one, two, "tatsu-lab/alpaca", "rows.jsonl"]) == {
+        "one": one,
+        "two": two,
+        "alpaca": "tatsu-lab/alpaca",
+        "rows.jsonl": "rows.jsonl",
+    }
+    assert names_of([one, two, other]) == {"one": one, two: two, other: other}
+    with pytest.raises(RecipeError, match="compared with itself"):
+        names_of([one, one])
 
 
 def test_items_are_found_again_and_an_empty_folder_is_told_what_to_do(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lft.ask.meter import Limits
+from lft.cli.main import run
 from lft.corpus.build import STEPS, Tools, folder_of, reckon, reports_in, root_of, run_build
 from lft.corpus.funnel import funnel
 from lft.corpus.load import load_build
@@ -255,6 +256,52 @@ def test_a_mistake_is_one_message_and_an_exit_code(
     done = lft(*words, cwd=tmp_path)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("longform", "{}", "--model", "m", "--into", "my build.yaml"),
+            "--into: expected a name of at most 96 letters",
+        ),
+        (("longform", "{}", "--model", "m", "--url", "http://x/v1", "--key-env", "A B"), "--key-env: expected a name"),
+        (("longform", "{}", "--model", ""), "--model: expected a text that is not empty, got ''"),
+        (("longform", "{}", "--model", "m", "--url", "nowhere"), "--url: kind openai needs url"),
+        (("longform", "{}", "--model", "m", "--key-env", "KEY"), "--url: url and key_env are for kind openai only"),
+        (("sample-audit", "--port", "99999"), "'--port': Input should be less than or equal to 65535"),
+        (("sample-audit", "--port", "-5"), "'--port': Input should be greater than or equal to 0"),
+        (("sample-audit", ""), "a data set and its split have names"),
+        (("sample-audit", "x.jsonl", "--split", ""), "a data set and its split have names"),
+        (("sample-audit", "x.jsonl", "x.jsonl"), "compared with itself"),
+    ],
+)
+def test_what_is_typed_wrong_is_named_by_its_option(
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sources" / "enron").mkdir(parents=True)
+    (tmp_path / "sources" / "enron" / "1.").write_text("x")
+    code = run(["corpus", *(word.format("sources") for word in words)])
+    told = capsys.readouterr().err
+    assert code == 2, told
+    assert said in " ".join(told.split())
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_dry_run_prints_what_each_backend_would_cost(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = run(["corpus", "build", "town.yaml", "--dry-run", "instruct.backend.price_out=1000.0"])
+    told = capsys.readouterr().out
+    assert code == 0
+    assert "instruct.backend: 10 requests, about" in told
+    assert "about 1.28 of money in all" in told
 
 
 def test_the_papers_mixture_is_built_from_what_is_there(build: Build, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from typing import Final
 from lft.corpus.step import read_records
 from lft.data.example import Example
 from lft.data.sources import Notify, open_split
-from lft.errors import InputError
+from lft.errors import InputError, RecipeError
 from lft.files import write_text
 from lft.recipe.schema import Data, Split
 
 ITEMS: Final = "items.jsonl"
+WRITTEN: Final = "6-write"  # a build's data set lies in OUTPUT/NAME/6-write
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,28 @@ class Item:
     stratum: str = ""
 
 
-def items_of(path: str, split: str, cache: Path, notify: Notify) -> list[Item]:
+def names_of(paths: Sequence[str]) -> dict[str, str]:
+    """What data sets are called in a report, with their paths: the last part of each, of a build its name.
+
+    Those that would have one name are called by their paths.
+
+    Raises:
+        RecipeError: one path stands there twice.
+    """
+    short = [_short(path) for path in paths]
+    names = [path if short.count(name) > 1 else name for path, name in zip(paths, short, strict=True)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RecipeError("a data set cannot be compared with itself", where=twice, fix="name it once")
+    return dict(zip(names, paths, strict=True))
+
+
+def _short(path: str) -> str:
+    there = Path(path).resolve()
+    return there.parent.name if there.name == WRITTEN else Path(path).name or there.name
+
+
+def items_of(path: str, name: str, split: str, cache: Path, notify: Notify) -> list[Item]:
     """The pairs of a data set: a folder that lft built, a file, or a hub id, in any format that lft trains on.
 
     Raises:
@@ -39,7 +61,6 @@ def items_of(path: str, split: str, cache: Path, notify: Notify) -> list[Item]:
     """
     data = Data(train=path, split=Split(train=split, validation=None))
     examples = open_split(data, "train", seed=0, notify=notify, cache=cache)
-    name = Path(path).name or path
     return [_item(name, one) for one in examples or ()]
 
 
