@@ -135,7 +135,7 @@ def asked_of(build: Build, step: Step) -> dict[str, Any]:
         case "read":
             return {**seed, "sources": whole["sources"], "files": _files(build)}
         case "select":
-            return {**seed, "select": whole["select"]}
+            return {**seed, "select": whole["select"], "evaluation": _contents(build.select.contamination.files)}
         case "instruct":
             translated = build.beyond.translate.langs if build.beyond.translate else ()
             return {**seed, "instruct": _of_answers(whole["instruct"]), "without": translated}
@@ -166,18 +166,33 @@ def _of_answers(section: Any) -> Any:
     return {key: _of_answers(value) for key, value in section.items() if key not in _NOT_OF_ANSWERS}
 
 
-def _files(build: Build) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the files that are read; a hub source is told apart by its revision alone."""
+def _files(build: Build) -> list[tuple[str, int | str, int]]:
+    """Names, sizes and times of the files that are read, of others' file systems what these tell changes by.
+
+    A hub source is told apart by its revision alone.
+    """
+    from datatrove.io import get_datafolder
+
     from lft.corpus.read.places import is_hub, listed
 
-    found = []
+    found: list[tuple[str, int | str, int]] = []
     for source in build.sources:
         for place in () if is_hub(source) else listed(source):
+            if "://" in place.root:
+                folder = get_datafolder(place.root)
+                found += ((f"{place.root}/{name}", str(folder.ukey(name)), 0) for name in place.files)
+                continue
             for name in place.files:
                 path = os.path.join(place.root, name)
                 stat = os.stat(path) if os.path.exists(path) else None
                 found.append((path, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0))
     return found
+
+
+def _contents(names: Sequence[str]) -> dict[str, str]:
+    """Digests of files; what is not there is told by who reads it."""
+    paths = {name: Path(name).expanduser() for name in names}
+    return {name: sha256(path) for name, path in paths.items() if path.is_file()}
 
 
 def _read(build: Build, out: Path, tools: Tools) -> Report:

@@ -7,11 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from lft.ask.meter import Limits
 from lft.cli.main import run
-from lft.corpus.build import STEPS, Tools, folder_of, reckon, reports_in, root_of, run_build
+from lft.corpus.build import STEPS, Tools, asked_of, folder_of, reckon, reports_in, root_of, run_build
 from lft.corpus.funnel import funnel
 from lft.corpus.load import load_build
 from lft.corpus.schema import Build
@@ -116,6 +117,30 @@ def test_a_file_that_changed_is_read_again_and_only_its_document_asked_for(build
     run_build(build, tools(model))
     assert len(model.asked) == asked + 1
     assert any("It opens at nine." in text for text in rows(build))
+
+
+def test_an_evaluation_file_that_changed_is_looked_for_anew(build: Build, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text("Nothing of this stands in any of the texts of the town.")
+    wanted = build_with(tmp_path, f"select.contamination.files=[{held_out}]", "select.contamination.similarity=1.0")
+    model = Rule(instruction)
+    run_build(wanted, tools(model))
+    assert len(rows(wanted)) == len(PLACES)
+    held_out.write_text("museum of our town is the place that people think of first when")
+    run_build(wanted, tools(model))
+    assert not any("museum" in text for text in rows(wanted))
+
+
+def test_a_remote_file_that_changed_is_told_from_the_one_that_was_read(tmp_path: Path) -> None:
+    fs = fsspec.filesystem("memory")
+    name = f"/{tmp_path.name}/a.txt"
+    fs.pipe(name, b"one")
+    (tmp_path / "town.yaml").write_text(FILE.format(output=tmp_path / "out", folder=f"memory://{tmp_path.name}"))
+    build = load_build(tmp_path / "town.yaml")
+    first, again = asked_of(build, "read"), asked_of(build, "read")
+    fs.pipe(name, b"two")
+    assert first == again
+    assert asked_of(build, "read") != first
 
 
 def test_a_step_that_fails_leaves_those_before_it_and_every_answer(build: Build) -> None:
