@@ -348,6 +348,7 @@ def test_every_build_file_of_the_catalogue_is_right() -> None:
     folder = Path(__file__).parents[2] / "recipes" / "corpus"
     files = sorted(folder.glob("*.yaml"))
     assert files
+    assert all(load_build(file).screen.language_match for file in files), "a data set in other languages than it says"
     for path in files:
         assert load_build(path).name == path.stem
 
