@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from lft.cli.common import cache_folder, registry_folder
+from lft.cli.options import typed
 
 if TYPE_CHECKING:
     from lft.ask.request import Model
@@ -175,8 +176,6 @@ def label_of_run(run: Path) -> str:
 
 
 def _served(said: Said) -> Candidate:
-    from pydantic import ValidationError
-
     from lft.ask.opened import open_model
     from lft.ask.rules import has_address
     from lft.ask.schema import Backend
@@ -186,15 +185,11 @@ def _served(said: Said) -> Candidate:
     if said.api not in ("chat", "completions"):
         raise RecipeError(f"--api {said.api} is neither chat nor completions", fix="--api chat")
     api: Any = said.api
-    try:
+    with typed(Backend, {"model": "--model", "url": "--endpoint", "key_env": "--key-env"}):
         backend = Backend(
             kind="openai", model=str(said.model), url=said.endpoint, key_env=said.key_env, api=api,
             concurrency=said.batch,
         )  # fmt: skip
-    except ValidationError as error:
-        odd = error.errors()[0]
-        option = {"url": "--endpoint", "concurrency": "--batch-size"}.get(str(odd["loc"][0]), f"--{odd['loc'][0]}")
-        raise RecipeError(f"{odd['input']!r}: {odd['msg']}", where=option.replace("_", "-")) from None
     if fault := has_address(backend):
         raise RecipeError(fault, where="--endpoint")
     key = os.environ.get(said.key_env) if said.key_env else None
