@@ -1,6 +1,6 @@
 """Three small LLaMAs that know nothing yet, and real help texts to train them on: sizes for `lft evaluate scale`.
 
-    lft corpus select gnome-help 'select.quotas.by_lang={en: 999, de: 999, es: 999, fr: 999, ru: 999}'
+    lft corpus select gnome-help 'select.quotas={}'          # apt install gnome-user-docs
     python scripts/scale_demo.py corpora/gnome-help scale    # writes scale/0.3M, scale/1.5M, scale/7M, scale/scale.yaml
     lft evaluate scale scale/scale.yaml technical-docs --offline --metric bits-per-byte \
         decoding.max_new_tokens=32 --base ./scale/0.3M --base ./scale/1.5M --base ./scale/7M

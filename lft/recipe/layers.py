@@ -1,7 +1,7 @@
 """One tree out of several layers: the recipes it extends, the file itself, the overrides on the command line.
 
-Mappings are merged key by key; lists and values are replaced as a whole, so that a reader of the upper layer sees all
-of what it says.
+Mappings are merged key by key, and an empty one clears what lies below it; lists and values are replaced as a whole, so
+that a reader of the upper layer sees all of what it says.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def layered(path: Path, overrides: Sequence[str]) -> Layered:
 
 
 def merged(below: MappingNode, above: MappingNode) -> MappingNode:
-    """``above`` over ``below``: mappings key by key, everything else replaced."""
+    """``above`` over ``below``: mappings key by key, everything else replaced; ``{}`` would say nothing, so it clears."""
     entries = dict(below.entries)
     for key, entry in above.entries.items():
-        known = entries.get(key)
-        if known and isinstance(known.node, MappingNode) and isinstance(entry.node, MappingNode):
-            entries[key] = Entry(entry.at, merged(known.node, entry.node))
+        known, node = entries.get(key), entry.node
+        if known and isinstance(known.node, MappingNode) and isinstance(node, MappingNode) and node.entries:
+            entries[key] = Entry(entry.at, merged(known.node, node))
         else:
             entries[key] = entry
     return MappingNode(entries, above.at if above.at.line else below.at)

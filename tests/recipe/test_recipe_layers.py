@@ -26,6 +26,14 @@ def lines(path: Path, *overrides: str) -> list[str]:
     return [str(problem) for problem in check_recipe(path, overrides)]
 
 
+def test_an_empty_mapping_clears_what_lies_below_it(tmp_path: Path) -> None:
+    grand = SMALL + "method: {r: 4, alpha: 9}\noutput: {tags: {lang: [en]}}\n"
+    write(tmp_path, grand=grand, child="extends: grand.yaml\noutput: {tags: {}}\n")
+    recipe = load_recipe(tmp_path / "child.yaml", ["method={}"]).recipe
+    assert recipe.output.tags == {}
+    assert recipe.method == load_recipe(write(tmp_path, bare=SMALL) / "bare.yaml").recipe.method
+
+
 def test_a_recipe_inherits_mappings_and_replaces_lists_and_values(tmp_path: Path) -> None:
     grand = SMALL + "method: {target_modules: [a, b], r: 4}\noutput: {tags: {lang: [en], kind: [x]}}\n"
     parent = "extends: grand.yaml\nmethod: {r: 8, alpha: 9}\n"
