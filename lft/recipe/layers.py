@@ -41,7 +41,7 @@ def layered(path: Path, overrides: Sequence[str]) -> Layered:
 
 
 def merged(below: MappingNode, above: MappingNode) -> MappingNode:
-    """``above`` over ``below``: mappings key by key, everything else replaced; ``{}`` would say nothing, so it clears."""
+    """``above`` over ``below``: mappings key by key, all else replaced; ``{}`` would say nothing, so it clears."""
     entries = dict(below.entries)
     for key, entry in above.entries.items():
         known, node = entries.get(key), entry.node
