@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,11 +144,14 @@ def sample_audit(
     split: Annotated[str, typer.Option(help="split that is drawn from")] = "train",
     seed: Annotated[int, typer.Option(help="of the draw")] = 42,
     report: Annotated[bool, typer.Option("--report", help="print rates and agreement, serve nothing")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="the report for programs")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
 ) -> None:
     """Let people judge a sample in the browser: relevance, clarity, completeness, answerability."""
     from lft.errors import RecipeError
 
+    if as_json and not report:
+        raise RecipeError("--json is for --report", fix="add --report")
     if report and data:
         raise RecipeError("--report is about an audit that was drawn before", fix="leave out the data sets")
     if report:
@@ -156,7 +160,8 @@ def sample_audit(
         from lft.corpus.audit.ratings import Ratings
         from lft.corpus.audit.sample import load_items
 
-        typer.echo(as_text(rated(load_items(into), Ratings(into).last())))
+        found = rated(load_items(into), Ratings(into).last())
+        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1) if as_json else as_text(found))
         return
     if data:
         _draw(data, n, into, split, seed)

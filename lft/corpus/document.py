@@ -40,8 +40,8 @@ class Document:
         return len(self.text.split())
 
     def record(self) -> dict[str, Any]:
-        """As one JSON object."""
-        return asdict(self)
+        """As one JSON object; its length stands there for whoever reads the file."""
+        return {**asdict(self), "words": self.words}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Document:

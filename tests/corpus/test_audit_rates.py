@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lft.cli.main import run
 from lft.corpus.audit.rates import as_text, report
 from lft.corpus.audit.ratings import QUESTIONS, Rating, Ratings
 from lft.corpus.audit.sample import Item, draw, items_of, load_items, names_of, save_items
@@ -117,6 +118,29 @@ def test_two_data_sets_stand_side_by_side_and_the_median_of_raters_decides() -> 
     assert found.rates["theirs"]["clarity"].no == 1.0
     assert "theirs" in as_text(found)
     assert all(len(line) <= 80 for line in as_text(found).splitlines())
+
+
+def test_the_report_names_each_pair_of_raters_and_is_there_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [item(number) for number in range(6)]
+    save_items(tmp_path, items)
+    ratings = Ratings(tmp_path)
+    for n, one in enumerate(items):
+        for rater, value in (("a", 2 * (n % 2)), ("b", 2 * (n % 2)), ("c", 2 * (n < 3))):
+            ratings.add(said(one, rater, value))
+    assert run(["corpus", "sample-audit", "--into", str(tmp_path), "--report"]) == 0
+    told = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in told.splitlines())
+    assert next(line for line in told.splitlines() if "a - b" in line).split()[3:] == ["1.00"] * 4
+    assert next(line for line in told.splitlines() if "b - c" in line).split()[3:] == ["-0.33"] * 4
+    assert run(["corpus", "sample-audit", "--into", str(tmp_path), "--report", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rates"]["ours"]["clarity"]["number"] == 6
+    assert found["agreement"]["clarity"]["cohen"][0] == {"raters": ["a", "b"], "kappa": 1.0}
+    assert run(["corpus", "sample-audit", "--into", str(tmp_path), "--json"]) == 2
+    nobody = report([item(1)], {}).to_json()
+    assert json.loads(json.dumps(nobody, allow_nan=False))["rates"]["ours"]["clarity"]["yes"] is None
 
 
 def test_agreement_has_the_textbooks_values() -> None:

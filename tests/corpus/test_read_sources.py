@@ -62,6 +62,7 @@ def test_sources_become_shards_of_records_and_a_report(stories: Path, capfd) -> 
         "x: the file is not UTF-8": 1,
     }
     assert report.cut["C 4: a line is no JSON"].samples[0].id == "rows.jsonl#6"
+    assert json.loads((stories / "out" / "x" / "00000.jsonl").read_text().splitlines()[0])["words"] == 12
     assert report.figures["x"] == {"documents": 40, "words": 480, "langs": {"en": 40}, "otherwise": 0}
     assert report.figures["C 4"]["otherwise"] == 5
     assert report.notes == ("x: 1 files of its folders are of other kinds, and were not read",)

@@ -95,6 +95,16 @@ def test_topics_are_clusters(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "embeddings").is_dir()
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_clusters_that_stay_empty_are_said(model: Path, tmp_path: Path) -> None:
+    del model
+    same, other = TOPICS["bread"][0], next(text for texts in TOPICS.values() for text in texts if "bread" not in text)
+    documents = [document(number, other if number == 4 else same) for number in range(5)]
+    report, left = selected(tmp_path, documents, build(diversity={"clusters": 3, "sources": ["one"], "model": MODEL}))
+    assert len(left) == 2
+    assert "one: 1 of 3 clusters are empty (equal embeddings), so 2 documents stay" in report.notes
+
+
 def test_a_model_that_is_not_here_is_not_fetched() -> None:
     with pytest.raises(InputError, match="not on this machine"):
         model_folder("nobody/no-such-model")

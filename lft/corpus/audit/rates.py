@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 from lft.corpus.audit.ratings import QUESTIONS, Criterion, Rating
@@ -45,6 +45,24 @@ class AuditReport:
     agreement: Mapping[Criterion, Agreement]
     raters: Mapping[str, int]
     items: int
+
+    def to_json(self) -> dict[str, object]:
+        """As one JSON object; what cannot be said is null."""
+        return {
+            "items": self.items,
+            "raters": dict(self.raters),
+            "rates": {
+                name: {key: _known(asdict(rate)) for key, rate in rates.items()} for name, rates in self.rates.items()
+            },
+            "agreement": {
+                key: {
+                    "cohen": [{"raters": list(two), "kappa": kappa} for two, kappa in one.cohen.items()],
+                    "fleiss": one.fleiss,
+                    "krippendorff": one.krippendorff,
+                }
+                for key, one in self.agreement.items()
+            },
+        }
 
 
 def report(items: Sequence[Item], ratings: Mapping[tuple[str, str], Rating]) -> AuditReport:
@@ -151,7 +169,16 @@ def as_text(found: AuditReport) -> str:
             lines.append(
                 f"  {criterion:28} {_number(mean):>13} {_number(one.fleiss):>8} {_number(one.krippendorff):>13}"
             )
+    if len(found.raters) > 2:
+        lines += ["", f"{'Cohen of two raters':24}" + "".join(f"{criterion:>14}" for criterion in found.agreement)]
+        for two in combinations(sorted(found.raters), 2):
+            kappas = (one.cohen[two] for one in found.agreement.values())
+            lines.append(f"  {' - '.join(two)[:22]:22}" + "".join(f"{_number(kappa):>14}" for kappa in kappas))
     return "\n".join(lines)
+
+
+def _known(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
 
 
 def _said(rate: Rate) -> str:

@@ -24,11 +24,15 @@ ALONE: Final = -1
 
 @dataclass(slots=True)
 class Decisions:
-    """For each row why it is cut: a number into ``reasons`` (pairs of step and reason), or ``KEPT``."""
+    """For each row why it is cut: a number into ``reasons`` (pairs of step and reason), or ``KEPT``.
+
+    ``notes`` are for the report.
+    """
 
     rows: Rows
     codes: NDArray[np.uint16] = field(init=False)
     reasons: list[tuple[str, str]] = field(default_factory=lambda: [("", "")])
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.codes = np.full(len(self.rows), KEPT, dtype=np.uint16)
@@ -110,6 +114,11 @@ def _cut_crowded(
         vectors, places = embedded(_texts(work, layout, mine), model, cache)
         by_lot = np.argsort(decisions.rows["draw"][mine], kind="stable")
         chosen = by_lot[nearest_to_centres(vectors, places[by_lot], wanted.clusters, build.seed)]
+        if (empty := wanted.clusters - chosen.size) > 0:
+            decisions.notes.append(
+                f"{source.name}: {empty:,} of {wanted.clusters:,} clusters are empty (equal embeddings), so"
+                f" {chosen.size:,} documents stay"
+            )
         decisions.cut(np.delete(mine, chosen), "diversity", "another document is nearer to the centre of its cluster")
 
 

@@ -113,7 +113,7 @@ def _report(build: Build, decisions: Decisions, work: Path, out: Path, known: Ev
     if known is not None:
         figures |= {"evaluation_texts": int(known.needed.size), "evaluation_megabytes": round(known.size / 1e6, 1)}
     whole = tally.report("select")
-    notes = _notes(build, decisions.rows, known)
+    notes = (*_notes(build, decisions.rows, known), *decisions.notes)
     return Report(whole.step, whole.came, whole.kept, whole.cut, figures, notes)
 
 
