@@ -29,7 +29,7 @@ data:
   overlong: split
   packing: true
 method: {{kind: full}}
-train: {{epochs: 1, learning_rate: 2.0e-3, schedule: cosine, warmup_ratio: 0.05, global_batch_size: 4}}
+train: {{epochs: 1, learning_rate: 1.0e-3, schedule: cosine, warmup_ratio: 0.05, global_batch_size: 1}}
 """
 
 
