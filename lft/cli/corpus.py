@@ -243,7 +243,9 @@ def _suites() -> Suites:
     from lft.evaluate.suite import suite_names
     from lft.evaluate.suite_texts import suite_texts, suite_texts_digest
 
-    return Suites(suite_names(), lambda names: (text for _, text in suite_texts(names)), suite_texts_digest())
+    cache = cache_folder()
+    digest = suite_texts_digest(cache)
+    return Suites(suite_names(), lambda names: (text for _, text in suite_texts(names, cache)), digest)
 
 
 def _screening(root: Path, opened: Any) -> Models:

@@ -20,6 +20,7 @@ from lft.files import write_text
 Notify = Callable[[str], None]
 _PRUNE: Final = 20_000  # items that are held before those that cannot be drawn are let go
 _FORMAT: Final = 1
+DRAWS: Final = "suites"  # folder of the cache that keeps what was drawn from the hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _items(rows: Iterator[SuiteRow], part: Part, suite: Suite, left_out: Counter
 def _of_hub(part: Part, suite: Suite, cache: Path, notify: Notify) -> Drawn:
     from lft.data.hub import commit_of
 
-    folder = cache / "suites" / _key(part, suite)
+    folder = cache / DRAWS / _key(part, suite)
     commit = commit_of(part.path, part.revision, notify)
     if commit is None and (known := _newest(folder)):
         notify(f"{part.path}: the hub was not reached; using the items that were drawn from {known.stem[:12]}")
@@ -115,6 +116,12 @@ def _of_hub(part: Part, suite: Suite, cache: Path, notify: Notify) -> Drawn:
         made = {"items": [asdict(item) for item in drawn.items], "left_out": drawn.left_out, "place": drawn.place}
         write_text(kept, json.dumps(made, ensure_ascii=False))
     return drawn
+
+
+def kept_draw(part: Part, suite: Suite, cache: Path) -> Drawn | None:
+    """What was drawn from the hub last; None where nothing was."""
+    known = _newest(cache / DRAWS / _key(part, suite))
+    return _loaded(known) if known else None
 
 
 def _key(part: Part, suite: Suite) -> str:
