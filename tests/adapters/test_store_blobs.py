@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lft.adapters.store import blobs, disk
+from lft.adapters.store import blobs, disk, layout
 from lft.adapters.store.layout import open_store
 from lft.adapters.store.leases import leased
 from lft.errors import InputError, MachineError
@@ -142,3 +142,13 @@ def test_a_registry_that_is_not_there_is_empty_and_is_not_made_by_looking(tmp_pa
     assert index.listed(store) == []
     assert check(store).findings == ()
     assert not (tmp_path / "none").exists()
+
+
+def test_a_registry_that_another_process_makes_between_two_looks_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    seen = iter([None, layout.FORMAT])
+    monkeypatch.setattr(layout, "_format", lambda _: next(seen))
+    assert open_store(tmp_path).root == tmp_path
+    assert next(seen, None) is None

@@ -110,25 +110,32 @@ def open_store(root: Path) -> Store:
         InputError: the folder holds a registry of another format, or something else.
     """
     store = Store(root)
-    try:
-        written = (root / "format").read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        if store.manifests.exists() or store.blobs.exists():
+    written = _format(root)
+    if written is None and (store.manifests.exists() or store.blobs.exists()):
+        written = _format(root)  # it comes first, so one that was made since the first look says it by now
+        if written is None:
             raise InputError(
                 "this registry does not say its format",
                 where=str(root),
                 fix=f"write {FORMAT} into {root / 'format'} if it was made by lft",
-            ) from None
-        return store
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the registry cannot be read ({error})", where=str(root)) from None
-    if written != FORMAT:
+            )
+    if written not in (None, FORMAT):
         raise InputError(
             f"the registry has format {written[:20]!r}, this version knows {FORMAT}",
             where=str(root),
             fix="use a newer version of lft",
         )
     return store
+
+
+def _format(root: Path) -> str | None:
+    """What a registry says of itself; None where it says nothing."""
+    try:
+        return (root / "format").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the registry cannot be read ({error})", where=str(root)) from None
 
 
 def prepare(store: Store) -> None:
