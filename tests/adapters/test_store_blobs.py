@@ -147,7 +147,7 @@ def test_a_registry_that_is_not_there_is_empty_and_is_not_made_by_looking(tmp_pa
 def test_a_registry_that_another_process_makes_between_two_looks_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "blobs").mkdir()
+    layout.Store(tmp_path).blobs.mkdir(parents=True)
     seen = iter([None, layout.FORMAT])
     monkeypatch.setattr(layout, "_format", lambda _: next(seen))
     assert open_store(tmp_path).root == tmp_path
