@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,20 @@ def test_a_registry_that_another_process_makes_between_two_looks_is_opened(
     monkeypatch.setattr(layout, "_format", lambda _: next(seen))
     assert open_store(tmp_path).root == tmp_path
     assert next(seen, None) is None
+
+
+def test_a_blob_that_gc_takes_out_between_two_looks_is_stored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, whole = new_store(tmp_path), blobs.is_whole
+
+    def looked(path: Path, *more: object) -> bool:
+        found = whole(path, *more)  # type: ignore[arg-type]
+        path.unlink(missing_ok=True)
+        return found
+
+    with leased(store) as lease:
+        blobs.put(lease, BytesIO(CONTENT))
+        monkeypatch.setattr(blobs, "is_whole", looked)
+        blobs.put(lease, BytesIO(CONTENT))
+    assert store.blob(DIGEST).read_bytes() == CONTENT

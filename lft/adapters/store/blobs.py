@@ -32,8 +32,8 @@ def keep(lease: Lease, draft: Path, written: Written) -> Written:
     """Make a blob of a draft that was written and flushed; the draft is gone afterwards."""
     lease.protect(written.sha256)
     final = lease.store.blob(written.sha256)
-    if is_whole(final, written.sha256, written.size):
-        disk.touch(final)
+    # gc may have taken it out since it was looked at
+    if is_whole(final, written.sha256, written.size) and disk.touch(final):
         disk.remove(draft)
     else:
         disk.take_place(draft, final)

@@ -48,8 +48,7 @@ def materialise(store: Store, digest: str) -> Path:
         if part.digest and (part.role == "below" or manifest.kind in STACKS):
             materialise(store, part.digest)
     folder = store.checkouts / digest
-    if _stands(folder, manifest):
-        disk.touch(folder)
+    if _stands(folder, manifest) and disk.touch(folder):
         return folder
     with new_folder(folder) as draft:
         for file in manifest.files:

@@ -121,10 +121,15 @@ def append_line(path: Path, line: str) -> None:
             os.close(handle)
 
 
-def touch(path: Path) -> None:
-    """Say that a file is in use now; another user's file in a shared store stays as it is."""
-    with suppress(PermissionError):
+def touch(path: Path) -> bool:
+    """Say that a file is in use now, and whether it is still there; another user's in a shared store stays as it is."""
+    try:
         os.utime(path)
+    except PermissionError:
+        return True
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def make_folder(folder: Path) -> None:
