@@ -90,7 +90,8 @@ def move(path: Path, target: Path) -> bool:
             os.replace(path, target)
         except FileNotFoundError:
             return False
-        sync_folder(target.parent)
+        with suppress(FileNotFoundError):  # another gc without grace emptied this part of the trash already
+            sync_folder(target.parent)
     return True
 
 

@@ -48,23 +48,34 @@ def publish(lease: Lease, manifest: Manifest) -> tuple[Stored, bool]:
         blobs.find(store, digest)
     with disk.source(manifest.text) as text:
         blobs.put(lease, text)
-    if tombstone(store, manifest.name, manifest.version) not in (None, stored.digest):
-        raise InputError(
-            f"{stored} was removed; a version means one content for ever",
-            where=str(store.root),
-            fix="give another version",
-        )
-    if disk.link_once(blobs.find(store, stored.digest), store.manifest(manifest.name, manifest.version)):
-        disk.remove(store.tombstone(manifest.name, manifest.version))
-        return stored, True
-    there = version(store, manifest.name, manifest.version)
+    place = store.manifest(manifest.name, manifest.version)
+    while True:
+        if tombstone(store, manifest.name, manifest.version) not in (None, stored.digest):
+            raise InputError(
+                f"{stored} was removed; a version means one content for ever",
+                where=str(store.root),
+                fix="give another version",
+            )
+        if disk.link_once(blobs.find(store, stored.digest), place):
+            disk.remove(store.tombstone(manifest.name, manifest.version))
+            return stored, True
+        try:
+            return _same(store, stored, version(store, manifest.name, manifest.version)), False
+        except InputError:
+            if place.exists():
+                raise
+            # another process removed it since the link was tried: once more
+
+
+def _same(store: Store, stored: Stored, there: Stored) -> Stored:
+    """What is there, if it is that; raises InputError for another content."""
     if there.digest != stored.digest:
         raise InputError(
             f"{stored} exists with another content ({there.digest[:12]})",
             where=str(store.root),
             fix="versions never change: give another version",
         )
-    return there, False
+    return there
 
 
 def next_version(store: Store, name: str) -> str:
