@@ -1,7 +1,6 @@
 """The page where people judge, in a real browser where there is one, and what guards it."""
 
 import json
-import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -14,18 +13,14 @@ import pytest
 from lft.corpus.audit.ratings import QUESTIONS, Ratings
 from lft.corpus.audit.sample import Item, save_items
 from lft.corpus.audit.server import AuditServer
+from tests.browser import PATIENCE, opened_browser, with_chromium
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-PATIENCE = 180_000  # ms; a loaded machine starts a browser slowly
-_there = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
 def needs_browser(test: Any) -> Any:
     """In the slow tier: on a loaded machine a browser loses its connection."""
-    return pytest.mark.slow(_there(test))
+    return pytest.mark.slow(with_chromium(test))
 
 
 @pytest.fixture
@@ -74,14 +69,8 @@ def test_what_is_no_rating_is_refused_and_not_saved(audit: AuditServer, tmp_path
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with opened_browser() as opened:
+        yield opened
 
 
 def begin(browser: Any, audit: AuditServer, rater: str, **options: Any) -> tuple[Any, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from hypothesis import strategies as st
 from lft.corpus.page import render
 from lft.corpus.screen.histogram import Histogram, Threshold, histogram
 from lft.corpus.step import Cut, Report, Sample
+from tests.browser import PATIENCE, opened_browser, with_chromium
 from tests.corpus.test_corpus_build import Rule, build, build_with, instruction, lft, tools  # noqa: F401
 from tests.evaluate.test_evaluation_report import LOW_CONTRAST
 from tests.pages import Page
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
-PATIENCE = 180_000  # ms; a loaded machine starts a browser slowly
 NASTY = "</style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">" + "w" * 200
 
 
@@ -117,18 +115,12 @@ def test_a_build_leaves_its_page_and_show_writes_it_at_any_step(build: Any, tmp_
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with opened_browser() as opened:
+        yield opened
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@with_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_page_whole_and_readable_at_both_widths(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -20,6 +19,7 @@ from lft.evaluate.compare_pairs import labelled
 from lft.evaluate.report import Report, render, write_report
 from lft.evaluate.result import LeftOut, Result
 from lft.evaluate.summary import Published
+from tests.browser import PATIENCE, opened_browser, with_chromium
 from tests.evaluate.made_results import METRICS, made_result
 from tests.pages import Page
 
@@ -30,8 +30,6 @@ NASTY = [
     "\u202eevil\u202c مرحبا بالعالم", "\0\x1b[31m", "\ud800", "word " * 50_000, "w" * 50_000, "",
     "</details></article><h1>x",
 ]  # fmt: skip
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
-PATIENCE = 180_000  # ms; a loaded machine starts a browser slowly
 
 
 def against(*groups: list[Result]) -> Comparison:
@@ -129,14 +127,8 @@ def test_a_text_that_is_too_long_for_a_page_is_cut_and_the_page_says_so() -> Non
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with opened_browser() as opened:
+        yield opened
 
 
 LOW_CONTRAST = """() => {
@@ -157,7 +149,7 @@ LOW_CONTRAST = """() => {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@with_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_page_without_scrolling_sideways_whatever_the_answers_are(
@@ -182,7 +174,7 @@ def test_a_browser_shows_the_page_without_scrolling_sideways_whatever_the_answer
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@with_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_heat_map_and_forests_are_drawn_inside_their_cells(tmp_path: Path, browser: Any, scheme: str) -> None:
     path = write_report(Report.of(three(), PUBLISHED), tmp_path)
