@@ -188,9 +188,8 @@ def _name(adapter: Adapter, base: BaseSide, weights: Rung) -> Rung:
         same = weights.passed is True
         return Rung(1, NAMES[1], same, odd[0] + ("; the same weights" if same else ""))
     if wanted and base.name:
-        known = f"{wanted}@{commit[:12]}" if commit and base.revision else f"{wanted}, commit not recorded"
-        known = wanted if wanted.startswith(PACKAGE) else known
-        return Rung(1, NAMES[1], True, known)
+        at = f"@{commit[:12]}" if commit and base.revision else ", commit not recorded"
+        return Rung(1, NAMES[1], True, wanted if wanted.startswith(PACKAGE) else f"{wanted}{at}")
     if adapter.binding and adapter.binding.config:
         return Rung(1, NAMES[1], True, "the same config.json; the base's name is not known here")
     path = adapter.binding.base if adapter.binding else adapter.configuration.base

@@ -29,9 +29,9 @@ from lft.corpus.reckon import Cost, further_costs
 from lft.corpus.schema import Build
 from lft.corpus.screen.run import Models, screen
 from lft.corpus.select.contamination import Suites
-from lft.corpus.step import OPEN, STEP_FILE, Report, done, finish, read_records, step_digest
+from lft.corpus.step import OPEN, Report, done, finish, read_records, step_digest
 from lft.errors import InputError, LftError
-from lft.files import new_folder, sha256
+from lft.files import MANIFEST, new_folder, sha256
 
 Notify = Callable[[str], None]
 Step = Literal["read", "select", "instruct", "beyond", "screen", "write"]
@@ -86,7 +86,7 @@ def run_build(build: Build, tools: Tools, until: Step = "write") -> list[Report]
         folder = folder_of(root, step)
         report = _had(build, step, root, digest, tools, reports)
         reports.append(report)
-        digest = sha256(folder / STEP_FILE)  # of a step that was done anew those after it are done anew
+        digest = sha256(folder / MANIFEST)  # where a step left something else, what follows is done anew
         if report.came and not report.kept:  # nothing comes to be instructed where all goes by translation
             raise InputError(
                 f"nothing is left after the step {step}", where=str(folder), fix=f"see why: lft corpus show {root}"
@@ -253,7 +253,7 @@ def reckon(build: Build, tools: Tools) -> tuple[Estimate, tuple[Cost, ...]]:
 
 def reports_in(root: Path) -> list[Report]:
     """The reports of the steps that are done, whatever their settings were. Raises InputError where none is."""
-    from lft.corpus.step import saved_report
+    from lft.corpus.step import STEP_FILE, saved_report
 
     found = [saved_report(folder_of(root, step)) for step in STEPS if (folder_of(root, step) / STEP_FILE).is_file()]
     if not found:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -152,9 +151,8 @@ def _saved(folder: Path) -> tuple[str, Report]:
 
 
 def finish(folder: Path, digest: str, report: Report) -> None:
-    """Note in a step's (draft) folder what it was and what it did, so that no two times leave the same file."""
-    noted = {"digest": digest, "made": secrets.token_hex(8), "report": report.to_json()}
-    write_text(folder / STEP_FILE, json.dumps(noted, ensure_ascii=False))
+    """Note in a step's (draft) folder what it was and what it did."""
+    write_text(folder / STEP_FILE, json.dumps({"digest": digest, "report": report.to_json()}, ensure_ascii=False))
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Speed and memory of `lft corpus`: `python scripts/bench/corpus.py select`.
+"""Speed and memory of `lft corpus`: `python scripts/bench/corpus.py select`, memory of `… screen`.
 
 Documents are made of sentences of real ones, each with the length of a real one. Targets are those of the issue that
 asked for them; the table says what was measured here.
@@ -39,11 +39,56 @@ def main() -> None:
     select.add_argument("--repeat", type=int, default=3)
     select.add_argument("--material", type=Path, default=MATERIAL)
     select.add_argument("--one", type=Path, help=argparse.SUPPRESS)  # the measured process: a folder of documents
+    screen = commands.add_parser("screen", help="memory of screening by rules, which holds its pairs")
+    screen.add_argument("--pairs", type=int, default=10_000)
+    screen.add_argument("--material", type=Path, default=MATERIAL)
     given = parser.parse_args()
-    if given.one:
+    if given.command == "screen":
+        bench_screen(given)
+    elif given.one:
         one_run(given.one, given.workers)
     else:
         bench_select(given)
+
+
+def bench_screen(given: argparse.Namespace) -> None:
+    """Growth of the peak from so many pairs to four times as many."""
+    from lft.ask.ledger import open_ledger
+    from lft.corpus.screen.run import Models, screen
+
+    lot, peaks = random.Random(7), []
+    sentences, lengths = read_material(given.material)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in (20, given.pairs, 4 * given.pairs):
+            size = write_pairs(folder / "pairs.jsonl", (pair(lot, sentences, lengths, n) for n in range(count)))
+            out = folder / str(count)
+            out.mkdir()
+            with open_ledger(folder / "ledger.jsonl", print) as ledger:
+                none = Models(*([lambda *_: None] * 3))
+                screen(make_build(1), folder / "pairs.jsonl", out, none, ledger, folder / "scores", print)
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    each = (peaks[2] - peaks[1]) * 1024 / (3 * given.pairs)
+    print(
+        f"{each / 1e3:.1f} kB a pair, where texts have {size / 4 / given.pairs / 1e3:.1f} kB; peak {peaks[2] >> 10} MB"
+    )
+
+
+def write_pairs(path: Path, records: Iterator[dict]) -> int:
+    """A file of pairs; bytes of their texts."""
+    size = 0
+    with path.open("w", encoding="utf-8") as stream:
+        for record in records:
+            size += len(record["output"].encode())
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return size
+
+
+def pair(lot: random.Random, sentences: dict, lengths: list[int], number: int) -> dict:
+    document = next(documents(lot, sentences, lengths, number, []))
+    about = {key: document[key] for key in ("source", "lang", "licence", "where")}
+    asked = {"input": f"{lot.choice(sentences[document['lang']])}?", "style": "instruction", "subset": "instruction"}
+    return {"id": document["id"], "output": document["text"], "length_clause": "", "scores": {}, **asked, **about}
 
 
 def bench_select(given: argparse.Namespace) -> None:

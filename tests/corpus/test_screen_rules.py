@@ -38,7 +38,7 @@ def test_personal_data_is_found_and_numbers_are_left_alone(text: str, kinds: lis
 
 @given(st.text(alphabet="ab@.+0123456789 -()/", max_size=80))
 def test_what_was_masked_holds_nothing_any_more_and_the_rest_stays(text: str) -> None:
-    assert personal(masked(text)) == [] or len(personal(masked(text))) < len(personal(text))
+    assert personal(masked(text)) == []
     if not personal(text):
         assert masked(text) == text
 

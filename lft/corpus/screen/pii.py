@@ -49,11 +49,13 @@ def personal(text: str) -> list[Found]:
 
 def masked(text: str) -> str:
     """The text with its kind in place of each: [e-mail address]."""
-    parts, at = [], 0
-    for one in personal(text):
-        parts += [text[at : one.start], f"[{one.kind}]"]
-        at = one.end
-    return "".join([*parts, text[at:]])
+    while found := personal(text):  # what stood beside a place may be one by itself: a number cut off from a longer one
+        parts, at = [], 0
+        for one in found:
+            parts += [text[at : one.start], f"[{one.kind}]"]
+            at = one.end
+        text = "".join([*parts, text[at:]])
+    return text
 
 
 def _is_card(text: str) -> bool:
